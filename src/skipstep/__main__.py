@@ -1,0 +1,5 @@
+"""`python -m skipstep` is the `skipstep` command."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,65 @@
+"""Counts the floating point operations of both passes on tensors without storage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_map
+from torch.utils.flop_counter import FlopCounterMode
+
+from ._view import bare_view
+from .diffusers_unet import DiffusersUNetSplit
+from .report import PassFlops
+
+
+@dataclass(frozen=True, slots=True)
+class InputShapes:
+    """Arguments of a UNet call with every tensor replaced by its shape and type."""
+
+    args: Any
+    kwargs: Any
+
+    @classmethod
+    def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> InputShapes:
+        """The shapes of a call; no tensor of it is kept alive."""
+        return cls(*tree_map(lambda leaf: _Shape(leaf) if isinstance(leaf, Tensor) else leaf, (args, kwargs)))
+
+    def empty(self, device: torch.device) -> tuple[Any, Any]:
+        """The arguments with uninitialised tensors; meant for a fake tensor mode."""
+
+        def tensor(leaf: Any) -> Any:
+            return torch.empty(leaf.shape, dtype=leaf.dtype, device=device) if isinstance(leaf, _Shape) else leaf
+
+        args, kwargs = tree_map(tensor, (self.args, self.kwargs))
+        return args, kwargs
+
+
+class _Shape:
+    def __init__(self, tensor: Tensor) -> None:
+        self.shape, self.dtype = tensor.shape, tensor.dtype
+
+
+def count_flops(unet: Any, branch: int, shapes: InputShapes) -> PassFlops | None:
+    """FLOPs of a full and a reuse pass on inputs like `shapes`, attention counted as matrix products.
+
+    Nothing is computed, no weight is moved and no hook is run. None where weights are not in place (accelerate's
+    sequential offload keeps them elsewhere).
+    """
+    parameters = list(unet.parameters())
+    if any(parameter.is_meta for parameter in parameters):
+        return None
+    split = DiffusersUNetSplit(bare_view(unet), branch)
+    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), sdpa_kernel(SDPBackend.MATH):
+        args, kwargs = shapes.empty(parameters[0].device)
+        with FlopCounterMode(display=False) as counter:
+            _, features = split.full(*args, **kwargs)
+        full = counter.get_total_flops()
+        args, kwargs = shapes.empty(parameters[0].device)
+        with FlopCounterMode(display=False) as counter:
+            split.reuse(features, *args, **kwargs)
+    return PassFlops(full=full, reuse=counter.get_total_flops())

@@ -1,0 +1,66 @@
+"""Everything skipstep raises or warns of.
+
+* SkipstepError
+  + ScheduleError (ValueError)            a schedule that cannot be: interval 0, a window that is empty
+  + BranchError (ValueError)              no such skip connection in this UNet
+  + OptionError (ValueError)              an option out of range; names value, range and remedy
+  + UnsupportedModelError (TypeError)     not a UNet that can be cut
+  + UnsupportedFeatureError (RuntimeError)  something the reuse pass could not honour exactly
+  + AttachError (RuntimeError)            attached twice, or detached out of order
+  + ModelLoadError (ValueError)           a model path that is not there, not readable or not safe
+  + OutputError (OSError)                 a result that cannot be written
+  + MissingExtraError (ImportError)       an optional dependency; names the `pip install` line
+
+* FewStepsWarning (UserWarning)           so few steps that caching costs more than it gains
+* DemoVocabularyWarning (UserWarning)     words the demo model was never shown
+"""
+
+from __future__ import annotations
+
+
+class SkipstepError(Exception):
+    """Base of all errors raised on purpose by skipstep."""
+
+
+class ScheduleError(SkipstepError, ValueError):
+    """A schedule that cannot be followed."""
+
+
+class BranchError(SkipstepError, ValueError):
+    """The UNet has no such skip connection."""
+
+
+class OptionError(SkipstepError, ValueError):
+    """An option is out of range or contradicts another."""
+
+
+class UnsupportedModelError(SkipstepError, TypeError):
+    """The model is not a UNet that can be cut at a skip connection."""
+
+
+class UnsupportedFeatureError(SkipstepError, RuntimeError):
+    """A reuse pass could not honour an input exactly."""
+
+
+class AttachError(SkipstepError, RuntimeError):
+    """A pipeline is attached twice, or its UNet was replaced by someone else meanwhile."""
+
+
+class ModelLoadError(SkipstepError, ValueError):
+    """A model cannot be loaded from where it was asked for."""
+
+
+class OutputError(SkipstepError, OSError):
+    """A result cannot be written."""
+
+
+class MissingExtraError(SkipstepError, ImportError):
+    """An optional dependency is not installed."""
+
+
+class FewStepsWarning(UserWarning):
+    """A run has so few steps that neighbouring evaluations differ too much to share features."""
+
+
+class DemoVocabularyWarning(UserWarning):
+    """A prompt holds words that the demo model was never shown."""
