@@ -1,0 +1,1 @@
+"""Training of the demo models; see `README.md` in this folder."""

@@ -1,0 +1,94 @@
+"""Trains the demo model: `python -m demo_model COMMAND`, run inside `tools/`. The steps are in `README.md`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .sprites import render_sheet
+from .text import write_tokenizer
+from .training import Settings
+
+app = typer.Typer(add_completion=False, help=__doc__)
+CHECKPOINTS = Path(__file__).parents[2] / ".checkpoints"
+TOKENIZER = Path(__file__).parents[2] / "src/skipstep/demo/tokenizer"
+Steps = Annotated[int, typer.Option(help="Optimizer steps; a checkpoint resumes where it stopped.")]
+
+
+@app.command()
+def sprites() -> None:
+    """Render the sprite sheet from the npm package of Noto Emoji."""
+    render_sheet()
+
+
+@app.command()
+def tokenizer() -> None:
+    """Write CLIP's vocabulary from the PyPI package open_clip_torch."""
+    write_tokenizer(TOKENIZER)
+
+
+@app.command()
+def unet(steps: Steps = 7000) -> None:
+    """Train the UNet and both text encoders (one thread, about 90 minutes)."""
+    from transformers import CLIPTokenizer
+
+    from .train_unet import train_unet
+
+    settings = Settings(steps=steps, batch=32, lr=1.2e-3, checkpoint=CHECKPOINTS / "unet.pt")
+    train_unet(CLIPTokenizer.from_pretrained(TOKENIZER), settings)
+
+
+@app.command()
+def decoder(steps: Steps = 6000, whole_steps: Steps = 2000) -> None:
+    """Train the VAE's decoder on crops, then on whole pictures (one thread, about an hour)."""
+    from .train_vae import train_decoder, whole_pictures
+
+    crops = Settings(steps=steps, batch=12, lr=2e-3, checkpoint=CHECKPOINTS / "decoder-crops.pt")
+    train_decoder(crops)
+    whole = Settings(steps=whole_steps, batch=6, lr=1e-3, seed=2, checkpoint=CHECKPOINTS / "decoder.pt")
+    train_decoder(whole, start=crops.checkpoint, pictures=whole_pictures)
+
+
+@app.command()
+def encoder(steps: Steps = 1200, whole_steps: Steps = 600) -> None:
+    """Train the VAE's encoder on crops, then on whole pictures (one thread, about ten minutes)."""
+    from .train_vae import train_encoder, whole_pictures
+
+    crops = Settings(steps=steps, batch=12, lr=2e-3, ema=0.99, checkpoint=CHECKPOINTS / "encoder-crops.pt")
+    train_encoder(crops)
+    whole = Settings(steps=whole_steps, batch=6, lr=1e-3, seed=2, ema=0.99, checkpoint=CHECKPOINTS / "encoder.pt")
+    train_encoder(whole, start=crops.checkpoint, pictures=whole_pictures)
+
+
+@app.command()
+def export() -> None:
+    """Write the weights that ship from the newest checkpoints."""
+    from transformers import CLIPTokenizer
+
+    from .export import export as write
+
+    write(CLIPTokenizer.from_pretrained(TOKENIZER), CHECKPOINTS, TOKENIZER.parent)
+
+
+@app.command()
+def evaluate(
+    sheet: Annotated[Path, typer.Option(help="Where to write the pictures.")] = Path("demo-sheet.png"),
+) -> None:
+    """Draw 64 prompts with the shipped weights and count how many subjects and colours are right."""
+    from skipstep.demo import load_demo_sdxl
+
+    from .evaluate import NearestRender, contact_sheet, draw, held_out_subjects
+
+    subjects = held_out_subjects()
+    images = draw(load_demo_sdxl(), subjects)
+    contact_sheet(images).save(sheet)
+    named = NearestRender().name(images)
+    pairs = list(zip(named, subjects, strict=True))
+    print(f"subject right: {sum(a.name == b.name for a, b in pairs)} of {len(pairs)}")
+    print(f"colour right: {sum(a.colour == b.colour for a, b in pairs)} of {len(pairs)}")
+
+
+if __name__ == "__main__":
+    app()
