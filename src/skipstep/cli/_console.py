@@ -1,0 +1,93 @@
+"""What the commands show: a bar while they work, tables when they are done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+console = Console(highlight=False, markup=False, soft_wrap=True)
+MIB = 2**20
+
+
+class PassBars:
+    """Progress bars, one a run, with each evaluation marked F (full) or r (reuse)."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+
+    def follow(self, name: str) -> Callable[[int, int, str], None]:
+        """A new bar; returns what to call after every evaluation."""
+        task = self._bars.add_task(name[:32], total=None, passes="")
+        kinds: list[str] = []
+
+        def advance(evaluation: int, total: int, kind: str) -> None:
+            kinds.append(f"[bold green]{kind}[/]" if kind == "F" else f"[cyan]{kind}[/]")
+            self._bars.update(task, total=total, completed=evaluation + 1, passes="".join(kinds[-60:]))
+
+        return advance
+
+
+@contextmanager
+def progress() -> Iterator[PassBars]:
+    """Bars on a terminal; nothing elsewhere."""
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
+    with Progress(
+        *columns,
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[passes]}"),
+        console=console,
+        disable=not console.is_terminal,
+    ) as bars:
+        yield PassBars(bars)
+
+
+def print_run(made: Any, out: Path) -> None:
+    """What a picture cost."""
+    report, request = made.report, made.request
+    _line("picture", f"{out} ({request.width} x {request.height}, seed {request.seed})")
+    cache = made.cache
+    _line("cache", f"interval {cache.interval}, branch {cache.branch}, {cache.forecast} forecast")
+    _line("passes", f"{report.full_passes} full + {report.reuse_passes} reuse: {report.passes}")
+    times = f"{1000 * median(report.full_s):.1f} ms full"
+    if report.reuse_s:
+        times += f", {1000 * median(report.reuse_s):.1f} ms reuse (medians)"
+    _line("UNet", times)
+    ceiling = "not counted" if report.flop_ceiling is None else f"{report.flop_ceiling:.2f}"
+    _line(
+        "speed-up",
+        f"{report.measured_speedup:.2f} of the sampling loop, estimated from its own full passes "
+        f"(UNet alone {report.expected_speedup:.2f}, FLOP ceiling {ceiling})",
+    )
+    _line("features", f"{report.cache_bytes / MIB:.2f} MiB stored at most")
+    _line("time", f"{made.seconds:.2f} s with text encoders and VAE")
+
+
+def print_comparison(result: Any, sheet: Path) -> None:
+    """What the cache gained and what it changed."""
+    rounds = ", ".join(f"{ratio:.2f}" for ratio in result.loop_ratios)
+    _line("measured", f"sampling loop x{result.speedup:.2f} (rounds {rounds}), whole call x{result.total_speedup:.2f}")
+    _line(
+        "likeness",
+        f"PSNR {result.psnr:.1f} dB, SSIM {result.ssim:.4f}, latents {result.latent_psnr:.1f} dB (against uncached)",
+    )
+    _line("compare", str(sheet))
+
+
+def quiet_libraries() -> None:
+    """Keep diffusers' and transformers' notices and loading bars off the screen."""
+    import diffusers
+    import transformers
+
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
+
+
+def _line(name: str, text: str) -> None:
+    console.print(f"{name:<10} {text}")

@@ -1,0 +1,113 @@
+"""`skipstep image`: one picture from a prompt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..deepcache import DeepCache
+from ._console import print_comparison, print_run, progress
+
+Prompt = Annotated[str, typer.Argument(help="What to draw.")]
+Out = Annotated[Path, typer.Option(help="Where to write the PNG; an existing file is replaced.")]
+Model = Annotated[str, typer.Option(help="demo, a diffusers folder, or an SDXL single file (.safetensors).")]
+Config = Annotated[
+    Path | None, typer.Option(help="A diffusers folder with configuration and tokenizers for a single file.")
+]
+Negative = Annotated[str, typer.Option(help="What to keep out of the picture.")]
+Side = Annotated[int | None, typer.Option(help="Pixels, a multiple of 8; the model's own if not given.")]
+Steps = Annotated[int, typer.Option(help="Denoising steps.")]
+Guidance = Annotated[float | None, typer.Option(help="Classifier-free guidance; 1 or less switches it off.")]
+Seed = Annotated[int | None, typer.Option(help="0 to 4294967295; drawn at random if not given, and printed.")]
+Sampler = Annotated[
+    str,
+    typer.Option(help="euler, euler_a, heun, dpm2, dpmpp_2m, dpmpp_2m_karras, dpmpp_2m_sde, ddim, unipc, pndm, lcm."),
+]
+Cache = Annotated[str, typer.Option(help="lossless, quality, balanced or fast.")]
+Interval = Annotated[int | None, typer.Option(help="Instead of the preset's: evaluations per full pass.")]
+Branch = Annotated[int | None, typer.Option(help="Instead of the preset's: the skip at which to cut; 0 is fastest.")]
+Forecast = Annotated[str | None, typer.Option(help="Instead of the preset's: verbatim or linear.")]
+Compare = Annotated[bool, typer.Option("--compare", help="Also run without the cache; show speed-up and difference.")]
+Rounds = Annotated[int, typer.Option(help="With --compare: how often to time both, in turns.", min=1)]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and all warnings.")]
+
+
+def image(
+    prompt: Prompt,
+    out: Out = Path("image.png"),
+    model: Model = "demo",
+    config: Config = None,
+    negative: Negative = "",
+    width: Side = None,
+    height: Side = None,
+    steps: Steps = 30,
+    guidance: Guidance = None,
+    seed: Seed = None,
+    sampler: Sampler = "euler",
+    cache: Cache = "balanced",
+    interval: Interval = None,
+    branch: Branch = None,
+    forecast: Forecast = None,
+    compare: Compare = False,
+    rounds: Rounds = 2,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    debug: Debug = False,
+) -> None:
+    """Draw a picture, with the deep half of the UNet computed only now and then."""
+    from ..engine import ImageEngine, ImageRequest, load_model, media
+    from ._console import quiet_libraries
+
+    options: dict[str, Any] = {} if seed is None else {"seed": seed}
+    request = ImageRequest(
+        prompt=prompt,
+        negative_prompt=negative,
+        width=width,
+        height=height,
+        steps=steps,
+        guidance_scale=guidance,
+        sampler=sampler,
+        cache=cache,
+        **options,
+    )
+    given: dict[str, Any] = {"interval": interval, "branch": branch, "forecast": forecast}
+    changes = {key: value for key, value in given.items() if value is not None}
+    DeepCache(**changes)
+    media.check_output(out)
+    if not debug:
+        quiet_libraries()
+    engine = ImageEngine(load_model(model, config=config, device=device, dtype=dtype))
+    if changes:
+        from ..engine import preset
+
+        request = replace(request, cache=replace(preset(cache, engine.model.family), **changes))
+    if compare:
+        _compare(engine, request, out, rounds)
+        return
+    with progress() as bar:
+        made = engine.generate(request, bar.follow(request.prompt))
+    media.write_whole(out, media.png_bytes(made.image, media.describe(made)))
+    print_run(made, out)
+
+
+def _compare(engine: Any, request: Any, out: Path, rounds: int) -> None:
+    from ..engine import media
+    from ..engine.compare import compare
+
+    sheet_path = out.with_name(f"{out.stem}-compare.png")
+    media.check_output(sheet_path)
+    with progress() as bar:
+        result = compare(engine, request, rounds=rounds, on_run=lambda name, turn: bar.follow(f"{name} {turn + 1}"))
+    comparison = {"comparison": result.as_dict()}
+    texts = media.describe(result.cached, comparison)
+    media.write_whole(out, media.png_bytes(result.cached.image, texts))
+    captions = ("uncached", f"cached x{result.speedup:.2f}, {result.psnr:.1f} dB")
+    sheet = media.side_by_side(result.baseline.image, result.cached.image, captions)
+    media.write_whole(sheet_path, media.png_bytes(sheet, texts))
+    print_run(result.cached, out)
+    print_comparison(result, sheet_path)

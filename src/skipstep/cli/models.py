@@ -1,0 +1,29 @@
+"""`skipstep models`: what can be drawn with, and what the demo model knows."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from ._console import console
+
+
+def models() -> None:
+    """List the models, their presets and what the demo model can draw."""
+    from ..demo import COLOURS, OBJECTS
+    from ..engine import PRESETS
+    from ..engine.models import GUIDANCE
+
+    console.print("demo ships with skipstep: SDXL's topology, 128 x 128 pixels, no download.")
+    console.print(f"  objects: {', '.join(OBJECTS)}")
+    console.print(f"  backgrounds: {', '.join(COLOURS)}")
+    console.print('  try: "a fox on a blue background", "a cat and a dog on a white background", "a red apple"')
+    console.print("--model FOLDER is any diffusers folder of Stable Diffusion XL or Stable Diffusion 1.5.")
+    console.print("--model FILE.safetensors is any SDXL single file; pickles (.ckpt, .pt, .bin) are refused.")
+    table = Table(box=None, pad_edge=False)
+    for heading in ("family", "preset", "interval", "branch", "forecast", "guidance"):
+        table.add_column(heading)
+    for family, presets in PRESETS.items():
+        for name, cache in presets.items():
+            row = (family, name, str(cache.interval), str(cache.branch), str(cache.forecast))
+            table.add_row(*row, f"{GUIDANCE[family]:g}")
+    console.print(table)

@@ -1,0 +1,72 @@
+"""What a picture is asked for with: one frozen, self-validating set of options for CLI, HTTP and benchmarks."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..deepcache import DeepCache
+from ..errors import OptionError
+from .samplers import check_sampler
+
+MAX_SEED = 2**32 - 1
+SIDES = (32, 4096)
+STEPS = (1, 1000)
+GUIDANCE = (0.0, 50.0)
+
+
+def _new_seed() -> int:
+    return secrets.randbelow(MAX_SEED + 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRequest:
+    """One picture.
+
+    `width` and `height` are pixels, `guidance_scale` has no unit (1 or less switches guidance off); each is the
+    model's own where it is None. `cache` is the name of a preset or a `DeepCache`. Without a seed one is drawn, and
+    kept here, so that the request can be repeated.
+
+    Raises:
+        OptionError: if a value is out of range; the message names it, the range and the remedy.
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    width: int | None = None
+    height: int | None = None
+    steps: int = 30
+    guidance_scale: float | None = None
+    seed: int = field(default_factory=_new_seed)
+    sampler: str = "euler"
+    cache: str | DeepCache = "balanced"
+
+    def __post_init__(self) -> None:
+        for name, side in (("width", self.width), ("height", self.height)):
+            if side is not None:
+                _check_range(name, side, SIDES)
+                if side % 8:
+                    near = round(side / 8) * 8
+                    raise OptionError(f"{name} must be a multiple of 8 pixels, got {side}; use {near}")
+        _check_range("steps", self.steps, STEPS)
+        _check_range("seed", self.seed, (0, MAX_SEED))
+        if self.guidance_scale is not None:
+            _check_range("guidance", self.guidance_scale, GUIDANCE)
+        check_sampler(self.sampler)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All options, plain enough for JSON."""
+        cache = self.cache if isinstance(self.cache, str) else plain_cache(self.cache)
+        return {**{key: value for key, value in vars(self).items() if key != "cache"}, "cache": cache}
+
+
+def plain_cache(cache: DeepCache) -> dict[str, Any]:
+    forecast = cache.forecast if isinstance(cache.forecast, str) else repr(cache.forecast)
+    return {**asdict(cache), "forecast": forecast}
+
+
+def _check_range(name: str, value: float, allowed: tuple[float, float]) -> None:
+    lowest, highest = allowed
+    if not lowest <= value <= highest:  # also refuses NaN
+        raise OptionError(f"{name} must be {lowest}..{highest}, got {value}")
