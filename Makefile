@@ -12,11 +12,11 @@ demo: .venv/demo-ready
 
 # style, types, layers, then every test that needs neither a GPU nor minutes
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not slow" --cov=skipstep.deepcache --cov-fail-under=100
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov=src/skipstep/deepcache --cov-fail-under=100
 
 # the slow ones too, and those for a GPU where there is one
 test-all: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --slow
 
 check: .venv/test-ready
 	$(BIN)/ruff format --check .

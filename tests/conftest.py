@@ -1,9 +1,48 @@
-"""Tiny random models and pipelines, seeded; see `tests/models.py`."""
+"""Fixtures shared by all tests; the models themselves are built in `tests/models.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
 
 import pytest
 import torch
+from models import TinyUNet, tiny_unet
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the slow tests too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what cannot or need not run here, and say why."""
+    no_gpu = pytest.mark.skip(reason="needs a CUDA device")
+    not_asked = pytest.mark.skip(reason="slow; `make test-all` runs it")
+    for item in items:
+        if "gpu" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(no_gpu)
+        if "slow" in item.keywords and not config.getoption("--slow"):
+            item.add_marker(not_asked)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", params=["sdxl", "sd15", "svd"])
+def tiny(request: pytest.FixtureRequest) -> TinyUNet:
+    """Each of the three shapes of UNet; shared, so not to be changed."""
+    return tiny_unet(request.param)
+
+
+@pytest.fixture(scope="session")
+def tiny_sdxl() -> TinyUNet:
+    """The SDXL shape; shared, so not to be changed."""
+    return tiny_unet("sdxl")
+
+
+@pytest.fixture
+def no_grad() -> Iterator[None]:
+    """As the pipelines run."""
+    with torch.no_grad():
+        yield

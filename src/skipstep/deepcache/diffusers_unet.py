@@ -31,7 +31,11 @@ def count_skips(unet: Any) -> int:
             "the UNet is already compiled with torch.compile, which froze its pass; attach before compiling"
         )
     down, up = getattr(unet, "down_blocks", None), getattr(unet, "up_blocks", None)
-    if not isinstance(down, nn.ModuleList) or not isinstance(up, nn.ModuleList) or getattr(unet, "mid_block", None) is None:
+    if (
+        not isinstance(down, nn.ModuleList)
+        or not isinstance(up, nn.ModuleList)
+        or getattr(unet, "mid_block", None) is None
+    ):
         raise UnsupportedModelError(
             f"{name} has no down_blocks, mid_block and up_blocks; skipstep cuts UNets "
             "(UNet2DConditionModel, UNetSpatioTemporalConditionModel)"

@@ -27,7 +27,9 @@ class InputShapes:
     @classmethod
     def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> InputShapes:
         """The shapes of a call; no tensor of it is kept alive."""
-        return cls(*tree_map(lambda leaf: _Shape(leaf) if isinstance(leaf, Tensor) else leaf, (args, kwargs)))
+        return cls(
+            *tree_map(lambda leaf: _Shape(leaf.shape, leaf.dtype) if isinstance(leaf, Tensor) else leaf, (args, kwargs))
+        )
 
     def empty(self, device: torch.device) -> tuple[Any, Any]:
         """The arguments with uninitialised tensors; meant for a fake tensor mode."""
@@ -39,9 +41,10 @@ class InputShapes:
         return args, kwargs
 
 
+@dataclass(frozen=True, slots=True)
 class _Shape:
-    def __init__(self, tensor: Tensor) -> None:
-        self.shape, self.dtype = tensor.shape, tensor.dtype
+    shape: torch.Size
+    dtype: torch.dtype
 
 
 def count_flops(unet: Any, branch: int, shapes: InputShapes) -> PassFlops | None:

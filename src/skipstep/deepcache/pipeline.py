@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
 
 from ..errors import AttachError, FewStepsWarning, UnsupportedModelError
+from ._keys import CallKeys
 from .diffusers_unet import DiffusersUNetSplit
 from .flops import InputShapes, count_flops
 from .options import DeepCache
-from .report import PassLog, RunReport
+from .report import PassFlops, PassLog, RunReport
 from .session import DeepCacheSession
 
 FEW_STEPS = 10
+_REPORTS = 100
 _KEYS = 8  # a pipeline that makes new conditionings at every step must not fill the memory with their features
 
 
@@ -55,37 +58,6 @@ class _StandIn:
         return repr(self._unet)
 
 
-class _CallKeys:
-    """Names what must never share features within one run of a pipeline.
-
-    The key is the input shape, the conditioning tensor (by its memory, which is held so that it cannot be given to
-    another), and the ordinal of the call at this timestep, for pipelines that evaluate the same inputs twice.
-    """
-
-    def __init__(self) -> None:
-        self._held: dict[Hashable, Tensor] = {}
-        self._timestep: Any = None
-        self._held_timestep: Any = None
-        self._seen: dict[Hashable, int] = {}
-
-    def key(self, sample: Tensor, timestep: Any, conditioning: Tensor) -> Hashable:
-        """The key of one call; asks nothing of the device."""
-        memory = _identity(conditioning)
-        self._held.setdefault(memory, conditioning)
-        at = _identity(timestep) if isinstance(timestep, Tensor) else timestep
-        if at != self._timestep:
-            self._timestep, self._held_timestep = at, timestep
-            self._seen = {}
-        call = (tuple(sample.shape), memory)
-        ordinal = self._seen[call] = self._seen.get(call, -1) + 1
-        return (*call, ordinal)
-
-
-def _identity(tensor: Tensor) -> Hashable:
-    version = 0 if tensor.is_inference() else tensor._version  # written in place counts as another conditioning
-    return tensor.data_ptr(), tuple(tensor.shape), version
-
-
 class _LiveSplit:
     """A split made anew at each full pass, so that what is put on the UNet mid-run (a LoRA, FreeU) is in it."""
 
@@ -122,19 +94,17 @@ class AttachedRun:
         self._unet = unet
         self._attached = True
         self._session: DeepCacheSession | None = None
-        self._keys = _CallKeys()
+        self._keys = CallKeys()
         self._timesteps: Any = None  # the scheduler makes them anew for every run
         self._shapes = InputShapes((), {})
-        self._finished: list[tuple[PassLog, InputShapes]] = []
-        self._reports: list[RunReport] = []
+        self._finished: deque[tuple[PassLog, InputShapes]] = deque(maxlen=_REPORTS)
+        self._flops: dict[str, PassFlops | None] = {}
         pipe.unet = _StandIn(unet, self)
 
     @property
     def reports(self) -> list[RunReport]:
-        """One report per finished run, oldest first; waits for the device."""
-        for log, shapes in self._finished[len(self._reports) :]:
-            self._reports.append(log.report(count_flops(self._unet, self.options.branch, shapes)))
-        return list(self._reports)
+        """One report per finished run, the latest 100, oldest first; waits for the device."""
+        return [self._report(log, shapes) for log, shapes in self._finished]
 
     @property
     def report(self) -> RunReport:
@@ -145,20 +115,21 @@ class AttachedRun:
         """
         if not self._finished:
             raise AttachError("no run has finished yet; call the pipeline first")
-        return self.reports[-1]
+        return self._report(*self._finished[-1])
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """One UNet call of the pipeline."""
         if not self._attached:
             return self._unet(*args, **kwargs)
         sample, timestep, conditioning = _named(args, kwargs)
-        timesteps = getattr(getattr(self.pipe, "scheduler", None), "timesteps", None)
+        scheduler = getattr(self.pipe, "scheduler", None)
+        timesteps = getattr(scheduler, "timesteps", None)
         if timesteps is not self._timesteps:  # a pipeline call that raised did not tell of its end
             self.finish()
             self._timesteps = timesteps
         if self._session is None:
             self._session, self._shapes = self._begin(), InputShapes.of(args, kwargs)
-        key = self._keys.key(sample, timestep, conditioning)
+        key = self._keys.key(sample, timestep, conditioning, getattr(scheduler, "step_index", None))
         output = self._session(key, *args, **kwargs)
         if self.on_pass is not None:
             self.on_pass(len(self._session.log) - 1, self._session.log.latest)
@@ -166,7 +137,7 @@ class AttachedRun:
 
     def finish(self) -> None:
         """End the current run and drop its features. Pipelines call this themselves when they return."""
-        session, self._session, self._keys = self._session, None, _CallKeys()
+        session, self._session, self._keys = self._session, None, CallKeys()
         if session is not None:
             session.close()
             self._finished.append((session.log, self._shapes))
@@ -184,6 +155,11 @@ class AttachedRun:
         if type(self.pipe.unet) is not _StandIn or self.pipe.unet._run is not self:
             raise AttachError("the pipeline's UNet was replaced after skipstep was attached; it was left as it is")
         self.pipe.unet = self._unet
+
+    def _report(self, log: PassLog, shapes: InputShapes) -> RunReport:
+        if repr(shapes) not in self._flops:
+            self._flops[repr(shapes)] = count_flops(self._unet, self.options.branch, shapes)
+        return log.report(self._flops[repr(shapes)])
 
     def _begin(self) -> DeepCacheSession:
         evaluations = getattr(self.pipe, "num_timesteps", None)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from skipstep import DeepCache
+from skipstep.engine import PRESETS, SAMPLERS, ImageEngine, ImageRequest, compare, preset
+from skipstep.engine.metrics import image_psnr
+from skipstep.errors import BranchError, DemoVocabularyWarning, FewStepsWarning, OptionError
+
+RequestFor = Callable[..., ImageRequest]
+
+
+def test_lossless_is_the_plain_pipeline(engine: ImageEngine, request_for: RequestFor) -> None:
+    made = engine.generate(request_for(cache="lossless"))
+    latents = engine.model.pipe(
+        "a fox on a blue background",
+        width=64,
+        height=64,
+        num_inference_steps=12,
+        guidance_scale=3.0,
+        generator=torch.Generator().manual_seed(3),
+        output_type="latent",
+    ).images
+    assert torch.equal(made.latents, latents)
+    assert made.report.passes == "F" * 12
+    assert latents.std() > 0.1
+
+
+def test_a_seed_fixes_the_picture_and_another_changes_it(engine: ImageEngine, request_for: RequestFor) -> None:
+    first, again, other = (engine.generate(request_for(seed=seed)).latents for seed in (3, 3, 4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(("name", "passes"), [("quality", "Fr" * 6), ("balanced", "Frr" * 4), ("fast", "FrrrrFrrrrFr")])
+def test_presets_run_the_passes_they_promise(
+    engine: ImageEngine, request_for: RequestFor, name: str, passes: str
+) -> None:
+    seen: list[str] = []
+    made = engine.generate(request_for(cache=name), lambda _, total, kind: seen.append(f"{total}{kind}"))
+    assert made.report.passes == passes
+    assert seen == [f"12{kind}" for kind in passes]
+
+
+def test_every_sampler_draws(engine: ImageEngine, request_for: RequestFor) -> None:
+    for sampler in SAMPLERS:
+        made = engine.generate(request_for(sampler=sampler, steps=10))
+        assert made.report.reuse_passes > 0, sampler
+        assert torch.isfinite(made.latents).all(), sampler
+        assert np.asarray(made.image).std() > 5, sampler
+
+
+def test_the_model_is_left_as_it_was(engine: ImageEngine, request_for: RequestFor) -> None:
+    unet = engine.model.pipe.unet
+    engine.generate(request_for())
+    with pytest.raises(BranchError, match="branch must be 0..8 for this UNet"):
+        engine.generate(request_for(cache=DeepCache(branch=9)))
+    assert engine.model.pipe.unet is unet
+
+
+def test_unknown_words_are_named(engine: ImageEngine, request_for: RequestFor) -> None:
+    with pytest.warns(DemoVocabularyWarning, match="does not know unicorn, moon and"):
+        engine.generate(request_for(prompt="A unicorn on a blue moon", steps=10))
+
+
+def test_few_steps_are_warned_of(engine: ImageEngine, request_for: RequestFor) -> None:
+    with pytest.warns(FewStepsWarning, match="4 steps"):
+        engine.generate(request_for(steps=4))
+
+
+def test_compare_measures_both_in_turns(engine: ImageEngine, request_for: RequestFor) -> None:
+    runs: list[tuple[str, int]] = []
+    result = compare(engine, request_for(steps=30), rounds=2, on_run=lambda name, turn: runs.append((name, turn)))
+    assert runs == [("baseline", 0), ("cached", 0), ("cached", 1), ("baseline", 1)]
+    assert result.baseline.report.reuse_passes == 0
+    assert result.cached.report.reuse_passes == 20
+    assert result.speedup > 1.2  # 2.8 when nothing else runs
+    assert result.psnr == image_psnr(result.baseline.image, result.cached.image)
+    assert 30 < result.psnr < 80  # close, and not the same picture
+    assert set(result.as_dict()) >= {"speedup", "psnr_db", "ssim", "latent_psnr_db"}
+
+
+def test_unknown_presets_are_refused() -> None:
+    with pytest.raises(OptionError, match="cache must be one of lossless, quality, balanced, fast, got 'best'"):
+        preset("best", "sdxl")
+
+
+def test_every_family_has_the_same_presets() -> None:
+    assert {tuple(presets) for presets in PRESETS.values()} == {("lossless", "quality", "balanced", "fast")}

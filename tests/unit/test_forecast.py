@@ -1,0 +1,60 @@
+"""What stands in for the deep features at an evaluation that does not compute them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from skipstep.deepcache import FeatureHistory, LinearForecast, Position, VerbatimForecast
+
+START, SLOPE = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.25, 4.0, -1.0])  # exact in float32
+
+
+def line(evaluation: int) -> Tensor:
+    return START + SLOPE * evaluation
+
+
+def history_of(*evaluations: int, size: int = 2) -> FeatureHistory:
+    history = FeatureHistory(size)
+    for evaluation in evaluations:
+        history.add(Position(evaluation), line(evaluation))
+    return history
+
+
+def test_a_history_keeps_the_latest_and_counts_their_bytes() -> None:
+    history = FeatureHistory(2)
+    assert (len(history), history.nbytes) == (0, 0)
+    for evaluation in range(3):
+        history.add(Position(evaluation), line(evaluation).to(torch.float16))
+    assert [at.evaluation for at, _ in history] == [1, 2]
+    assert torch.equal(history[-1][1], line(2).half())
+    assert history.nbytes == 2 * 3 * 2
+
+
+def test_verbatim_is_the_latest_tensor_itself() -> None:
+    history = history_of(0, 3, size=VerbatimForecast().history_size)
+    assert VerbatimForecast().predict(history, Position(5)) is history[-1][1]
+    assert len(history) == 1
+
+
+@pytest.mark.parametrize(("previous", "last", "at"), [(0, 2, 3), (0, 4, 5), (4, 8, 11), (2, 4, 4), (3, 4, 9)])
+def test_linear_is_exact_on_features_that_are_linear_in_the_evaluation(previous: int, last: int, at: int) -> None:
+    forecast = LinearForecast()
+    history = history_of(previous, last, size=forecast.history_size)
+    before = [features.clone() for _, features in history]
+    assert torch.equal(forecast.predict(history, Position(at)), line(at))
+    assert not torch.equal(line(at), line(at + 1))
+    assert all(torch.equal(features, was) for (_, features), was in zip(history, before, strict=True))
+
+
+def test_linear_is_verbatim_behind_a_single_full_pass() -> None:
+    history = history_of(4)
+    assert LinearForecast().predict(history, Position(6)) is history[-1][1]
+
+
+def test_linear_keeps_the_type_of_the_features() -> None:
+    history = FeatureHistory(2)
+    for evaluation in (0, 2):
+        history.add(Position(evaluation), line(evaluation).to(torch.bfloat16))
+    assert LinearForecast().predict(history, Position(3)).dtype == torch.bfloat16

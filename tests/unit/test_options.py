@@ -1,0 +1,105 @@
+"""The options: what is refused, and the schedule that each asks for."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+
+from skipstep import DeepCache
+from skipstep.deepcache import LinearForecast, VerbatimForecast
+from skipstep.errors import OptionError, ScheduleError, SkipstepError
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"interval": 0}, ScheduleError, "interval must be 1 or more, got 0"),
+        ({"branch": -1}, OptionError, "branch must be 0 or more, got -1; 0 is fastest"),
+        ({"forecast": "cubic"}, OptionError, "forecast must be one of verbatim, linear, got 'cubic'"),
+        ({"power": 1.0}, ScheduleError, r"power must be above 1, got 1\.0"),
+        ({"full_evaluations": (0,), "center": 3}, OptionError, "both say when to run in full; give one of them"),
+        ({"full_evaluations": ()}, ScheduleError, "non-empty list of indices"),
+        ({"start_step": 1, "end_percent": 0.5}, OptionError, "in steps and in percent; give one of the two"),
+        ({"end_step": 5, "start_percent": 0.5}, OptionError, "in steps and in percent; give one of the two"),
+        ({"start_percent": 0.5, "end_percent": 0.5}, OptionError, r"0 <= start < end <= 1, got 0\.5 and 0\.5"),
+        ({"start_percent": 1.0}, OptionError, r"0 <= start < end <= 1, got 1\.0 and 1\.0"),
+        ({"start_percent": -0.1}, OptionError, r"got -0\.1 and 1\.0"),
+        ({"end_percent": 1.1}, OptionError, r"got 0\.0 and 1\.1"),
+        ({"end_percent": 0.0}, OptionError, r"got 0\.0 and 0\.0"),
+        ({"start_step": -1}, OptionError, "0 <= start < end, got -1 and None"),
+        ({"start_step": 5, "end_step": 5}, OptionError, "0 <= start < end, got 5 and 5"),
+        ({"end_step": 0}, OptionError, "0 <= start < end, got 0 and 0"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(options: dict[str, Any], kind: type[SkipstepError], message: str) -> None:
+    with pytest.raises(kind, match=message) as error:
+        DeepCache(**options)
+    assert isinstance(error.value, ValueError)
+
+
+def test_options_are_frozen_and_named() -> None:
+    options = DeepCache(interval=2)
+    with pytest.raises(FrozenInstanceError):
+        options.interval = 3  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        DeepCache(2)  # type: ignore[misc]
+    assert options == DeepCache(interval=2) != DeepCache()
+
+
+def test_the_forecast_is_made_from_its_name_or_taken_as_it_is() -> None:
+    own = VerbatimForecast()
+    assert isinstance(DeepCache().new_forecast(), LinearForecast)
+    assert isinstance(DeepCache(forecast="verbatim").new_forecast(), VerbatimForecast)
+    assert DeepCache(forecast=own).new_forecast() is own
+
+
+@pytest.mark.parametrize(
+    ("options", "order", "expected"),
+    [
+        ({}, 1, "FrrFrrFrrFrr"),
+        ({"interval": 1}, 1, "FFFFFFFFFFFF"),
+        ({"interval": 5}, 2, "FrrrrFrrrrFr"),
+        ({"end_step": 4}, 1, "FrrFFFFFFFFF"),
+        ({"start_step": 2}, 1, "FFFrrFrrFrrF"),
+        ({"start_step": 2, "end_step": 4}, 2, "FFFFFrrFFFFF"),
+        ({"start_step": 20}, 1, "FFFFFFFFFFFF"),
+        ({"end_step": 20}, 1, "FrrFrrFrrFrr"),
+        ({"start_percent": 0.25}, 1, "FFFFrrFrrFrr"),
+        ({"end_percent": 0.5}, 1, "FrrFrrFFFFFF"),
+        ({"start_percent": 0.5, "end_percent": 1.0}, 2, "FFFFFFFrrFrr"),
+        ({"end_percent": 1.0}, 1, "FrrFrrFrrFrr"),
+        ({"full_evaluations": (0, 1, 8)}, 1, "FFrrrrrrFrrr"),
+        ({"full_evaluations": (1, 6)}, 1, "FFrrrrFrrrrr"),
+        ({"full_evaluations": (1, 6), "start_step": 4, "end_step": 8}, 1, "FFFFFrFrFFFF"),  # of the run, not the window
+        ({"interval": 3, "center": 0, "power": 1.5}, 1, "FFrrFrrFrrrr"),  # 12 * (0, 1/4, 2/4, 3/4) ** 1.5
+        ({"interval": 3, "center": 4, "start_step": 4}, 1, "FFFFFFrrFrrr"),  # 4 + 8 * (0, 1/3, 2/3) ** 1.4
+    ],
+)
+def test_the_schedule_is_that_asked_for(options: dict[str, Any], order: int, expected: str) -> None:
+    schedule = DeepCache(**options).schedule(evaluations=12, evaluations_per_step=order)
+    assert "".join("F" if schedule.is_full(evaluation) else "r" for evaluation in range(12)) == expected
+
+
+@pytest.mark.parametrize("options", [{"end_percent": 0.5}, {"start_percent": 0.5}, {"center": 3}])
+def test_what_needs_the_length_of_the_run_says_so(options: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match="does not say how many steps it runs; give the window in steps"):
+        DeepCache(**options).schedule(evaluations=None)
+
+
+@pytest.mark.parametrize("options", [{}, {"start_step": 2, "end_step": 8}, {"center": 3, "end_step": 8}])
+def test_what_does_not_need_the_length_does_without(options: dict[str, Any]) -> None:
+    unknown = DeepCache(**options).schedule(evaluations=None)
+    known = DeepCache(**options).schedule(evaluations=12)
+    assert [unknown.is_full(e) for e in range(12)] == [known.is_full(e) for e in range(12)]
+
+
+def test_a_percent_window_shorter_than_a_step_is_refused_when_the_run_begins() -> None:
+    with pytest.raises(ScheduleError, match="start 2 and end 2"):
+        DeepCache(start_percent=0.20, end_percent=0.22).schedule(evaluations=10)
+
+
+def test_a_center_outside_the_window_is_refused_when_the_run_begins() -> None:
+    with pytest.raises(ScheduleError, match="center must be an evaluation index"):
+        DeepCache(center=1, start_step=4).schedule(evaluations=10)
