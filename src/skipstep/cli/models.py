@@ -11,7 +11,6 @@ def models() -> None:
     """List the models, their presets and what the demo model can draw."""
     from ..demo import COLOURS, OBJECTS
     from ..engine import PRESETS
-    from ..engine.models import GUIDANCE
 
     console.print("demo ships with skipstep: SDXL's topology, 128 x 128 pixels, no download.")
     console.print(f"  objects: {', '.join(OBJECTS)}")
@@ -20,10 +19,9 @@ def models() -> None:
     console.print("--model FOLDER is any diffusers folder of Stable Diffusion XL or Stable Diffusion 1.5.")
     console.print("--model FILE.safetensors is any SDXL single file; pickles (.ckpt, .pt, .bin) are refused.")
     table = Table(box=None, pad_edge=False)
-    for heading in ("family", "preset", "interval", "branch", "forecast", "guidance"):
+    for heading in ("family", "preset", "interval", "branch", "forecast"):
         table.add_column(heading)
     for family, presets in PRESETS.items():
         for name, cache in presets.items():
-            row = (family, name, str(cache.interval), str(cache.branch), str(cache.forecast))
-            table.add_row(*row, f"{GUIDANCE[family]:g}")
+            table.add_row(family, name, str(cache.interval), str(cache.branch), str(cache.forecast))
     console.print(table)
