@@ -74,7 +74,8 @@ def test_few_steps_are_warned_of(engine: ImageEngine, request_for: RequestFor) -
 
 def test_compare_measures_both_in_turns(engine: ImageEngine, request_for: RequestFor) -> None:
     runs: list[tuple[str, int]] = []
-    result = compare(engine, request_for(steps=30), rounds=2, on_run=lambda name, turn: runs.append((name, turn)))
+    request = request_for(steps=30, width=128, height=128)
+    result = compare(engine, request, rounds=2, on_run=lambda name, turn: runs.append((name, turn)))
     assert runs == [("baseline", 0), ("cached", 0), ("cached", 1), ("baseline", 1)]
     assert result.baseline.report.reuse_passes == 0
     assert result.cached.report.reuse_passes == 20

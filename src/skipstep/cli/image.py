@@ -60,6 +60,8 @@ def image(
     debug: Debug = False,
 ) -> None:
     """Draw a picture, with the deep half of the UNet computed only now and then."""
+    import torch
+
     from ..engine import ImageEngine, ImageRequest, load_model, media
     from ._console import quiet_libraries
 
@@ -82,6 +84,8 @@ def image(
     if not debug:
         quiet_libraries()
     engine = ImageEngine(load_model(model, config=config, device=device, dtype=dtype))
+    if engine.model.is_demo:
+        torch.set_num_threads(1)  # its operations are too small to share; threads that wait for each other cost more
     if changes:
         from ..engine import preset
 
