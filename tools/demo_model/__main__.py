@@ -30,8 +30,8 @@ def tokenizer() -> None:
 
 
 @app.command()
-def unet(steps: Steps = 7000) -> None:
-    """Train the UNet and both text encoders (one thread, about 90 minutes)."""
+def unet(steps: Steps = 5500) -> None:
+    """Train the UNet and both text encoders (one thread, about two hours)."""
     from transformers import CLIPTokenizer
 
     from .train_unet import train_unet
@@ -41,7 +41,7 @@ def unet(steps: Steps = 7000) -> None:
 
 
 @app.command()
-def decoder(steps: Steps = 6000, whole_steps: Steps = 2000) -> None:
+def decoder(steps: Steps = 6000, whole_steps: Steps = 1200) -> None:
     """Train the VAE's decoder on crops, then on whole pictures (one thread, about an hour)."""
     from .train_vae import train_decoder, whole_pictures
 
