@@ -27,7 +27,7 @@ from skipstep.engine.metrics import image_psnr, image_ssim, latent_psnr
 from skipstep.engine.samplers import new_scheduler
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
-from demo_model.evaluate import held_out_subjects
+from demo_model.evaluate import evaluation_subjects
 
 STEPS, GUIDANCE, BATCH = 30, 3.0, 16
 LOSSLESS = DeepCache(interval=1)
@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "demo-quality-cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    prompts = [subject.prompt for subject in held_out_subjects(arguments.prompts)]
+    prompts = [subject.prompt for subject in evaluation_subjects(arguments.prompts)]
     result: dict[str, Any] = {"environment": environment(), "date": time.strftime("%Y-%m-%d")}
     texts = []
     for sampler in arguments.samplers:

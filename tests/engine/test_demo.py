@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from check_picture import problem
-from demo_model.evaluate import NearestRender, Subject, draw, held_out_subjects
+from demo_model.evaluate import NearestRender, Subject, draw, evaluation_subjects
 from demo_model.scenes import COLOURS as TRAINED_COLOURS
 from demo_model.scenes import OBJECTS as TRAINED_OBJECTS
 from PIL import Image
@@ -50,7 +50,7 @@ def test_encoding_and_decoding_keep_a_scene() -> None:
 
 
 def _share_right(count: int) -> float:
-    subjects = held_out_subjects(count)
+    subjects = evaluation_subjects(count)
     named = NearestRender().name(draw(load_demo_sdxl(), subjects, steps=20))
     return sum(a.name == b.name for a, b in zip(named, subjects, strict=True)) / count
 

@@ -79,9 +79,9 @@ def evaluate(
     """Draw 64 prompts with the shipped weights and count how many subjects and colours are right."""
     from skipstep.demo import load_demo_sdxl
 
-    from .evaluate import NearestRender, contact_sheet, draw, held_out_subjects
+    from .evaluate import NearestRender, contact_sheet, draw, evaluation_subjects
 
-    subjects = held_out_subjects()
+    subjects = evaluation_subjects()
     images = draw(load_demo_sdxl(), subjects)
     contact_sheet(images).save(sheet)
     named = NearestRender().name(images)

@@ -31,7 +31,7 @@ class Subject:
         return f"a {self.name} on a {self.colour} background"
 
 
-def held_out_subjects(count: int = 64) -> list[Subject]:
+def evaluation_subjects(count: int = 64) -> list[Subject]:
     """Every object, and every colour equally often."""
     colours = list(COLOURS)
     return [
