@@ -124,11 +124,11 @@ def environment() -> dict[str, Any]:
 
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return {
-        "command": "python benchmarks/demo_quality.py",
+        "command": " ".join(["python", *sys.argv]),
         "commit": commit.stdout.strip(),
         "versions": {name: version(name) for name in ("skipstep", "torch", "diffusers", "transformers")},
         "python": platform.python_version(),
-        "device": f"CPU, {torch.get_num_threads()} threads",
+        "device": f"CPU, {torch.get_num_threads()} thread(s)",
         "dtype": "float32",
         "size": "128 x 128",
         "steps": STEPS,
