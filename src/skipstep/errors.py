@@ -12,7 +12,8 @@
   + MissingExtraError (ImportError)       an optional dependency; names the `pip install` line
 
 * FewStepsWarning (UserWarning)           so few steps that caching costs more than it gains
-* DemoVocabularyWarning (UserWarning)     words the demo model was never shown
+* IgnoredInputWarning (UserWarning)       something that was asked for and has no effect
+  + DemoVocabularyWarning                 words the demo model was never shown
 """
 
 from __future__ import annotations
@@ -62,5 +63,9 @@ class FewStepsWarning(UserWarning):
     """A run has so few steps that neighbouring evaluations differ too much to share features."""
 
 
-class DemoVocabularyWarning(UserWarning):
+class IgnoredInputWarning(UserWarning):
+    """Something that was asked for has no effect on the picture."""
+
+
+class DemoVocabularyWarning(IgnoredInputWarning):
     """A prompt holds words that the demo model was never shown."""

@@ -61,13 +61,19 @@ def test_options_override_the_preset(capsys: pytest.CaptureFixture[str], tmp_pat
         (("--steps", "0"), 2, "steps must be 1..1000, got 0"),
         (("--steps", "many"), 2, "Invalid value for '--steps'"),
         (("--cache", "best"), 2, "cache must be one of lossless, quality, balanced, fast, got 'best'"),
-        (("--forecast", "oracle"), 2, "forecast must be one of verbatim, linear, got 'oracle'"),
+        (
+            ("--forecast", "oracle"),
+            2,
+            "forecast must be verbatim, linear or have history_size and predict, got 'oracle'",
+        ),
         (("--sampler", "eular"), 2, "got 'eular'"),
         (("--model", "nowhere"), 2, "no model at nowhere"),
         (("--device", "abacus"), 2, "got 'abacus'"),
         (("--out", "missing/a.png"), 1, "cannot write missing/a.png: no such file or directory"),
         (("--out", "a.bmp"), 2, "must end in .png, got a.bmp"),
         (("--rounds", "0"), 2, "Invalid value for '--rounds'"),
+        (("--rounds", "3"), 2, "rounds is for --compare, got 3"),
+        (("--config", "x"), 2, "config is for a single file"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
@@ -116,11 +122,11 @@ def test_a_bug_of_ours_is_one_line_too(capsys: pytest.CaptureFixture[str], monke
 
 
 def test_our_warnings_are_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    options = ("--steps", "4", "--out", str(tmp_path / "a.png"))
+    options = ("--steps", "4", "--out", str(tmp_path / "a.png"), "--compare", "--rounds", "1")
     code, _, errors = _run(capsys, "image", "a unicorn", "--width", "64", "--height", "64", *options)
     assert code == 0
     assert [line[:40] for line in errors.splitlines()] == [
-        "warning: the demo model does not know un",
+        "warning: the demo model does not know: u",
         "warning: 4 steps: below 10 neighbouring ",
     ]
 

@@ -9,7 +9,7 @@ import torch
 from skipstep import DeepCache
 from skipstep.engine import PRESETS, SAMPLERS, ImageEngine, ImageRequest, compare, preset
 from skipstep.engine.metrics import image_psnr
-from skipstep.errors import BranchError, DemoVocabularyWarning, FewStepsWarning, OptionError
+from skipstep.errors import BranchError, DemoVocabularyWarning, FewStepsWarning, IgnoredInputWarning, OptionError
 
 RequestFor = Callable[..., ImageRequest]
 
@@ -55,16 +55,24 @@ def test_every_sampler_draws(engine: ImageEngine, request_for: RequestFor) -> No
 
 
 def test_the_model_is_left_as_it_was(engine: ImageEngine, request_for: RequestFor) -> None:
-    unet = engine.model.pipe.unet
+    unet, scheduler = engine.model.pipe.unet, engine.model.pipe.scheduler
     engine.generate(request_for())
     with pytest.raises(BranchError, match="branch must be 0..8 for this UNet"):
         engine.generate(request_for(cache=DeepCache(branch=9)))
     assert engine.model.pipe.unet is unet
+    assert engine.model.pipe.scheduler is scheduler
 
 
 def test_unknown_words_are_named(engine: ImageEngine, request_for: RequestFor) -> None:
-    with pytest.warns(DemoVocabularyWarning, match="does not know unicorn, moon and"):
+    with pytest.warns(DemoVocabularyWarning, match="does not know: unicorn, moon;"):
         engine.generate(request_for(prompt="A unicorn on a blue moon", steps=10))
+
+
+def test_what_has_no_effect_is_said(engine: ImageEngine, request_for: RequestFor) -> None:
+    with pytest.warns(IgnoredInputWarning, match="the prompt has 102 tokens and the model reads the first 77"):
+        engine.generate(request_for(prompt="apple " * 100, steps=10))
+    with pytest.warns(IgnoredInputWarning, match="the negative prompt has no effect at guidance 1"):
+        engine.generate(request_for(negative_prompt="a car", guidance_scale=1.0, steps=10))
 
 
 def test_few_steps_are_warned_of(engine: ImageEngine, request_for: RequestFor) -> None:
@@ -85,9 +93,18 @@ def test_compare_measures_both_in_turns(engine: ImageEngine, request_for: Reques
     assert set(result.as_dict()) >= {"speedup", "psnr_db", "ssim", "latent_psnr_db"}
 
 
+def test_equal_pictures_have_no_psnr(engine: ImageEngine, request_for: RequestFor) -> None:
+    result = compare(engine, request_for(cache="lossless"), rounds=1)
+    assert result.psnr == float("inf")
+    assert result.ssim == 1
+    assert result.as_dict()["psnr_db"] is None  # JSON has no infinity
+
+
 def test_unknown_presets_are_refused() -> None:
     with pytest.raises(OptionError, match="cache must be one of lossless, quality, balanced, fast, got 'best'"):
         preset("best", "sdxl")
+    with pytest.raises(OptionError, match="model family must be one of sdxl, sd15, svd, got 'dit'"):
+        preset("fast", "dit")
 
 
 def test_every_family_has_the_same_presets() -> None:

@@ -42,6 +42,13 @@ def test_a_write_replaces_the_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link.png").symlink_to(tmp_path / "real.png")
+    media.write_whole(tmp_path / "link.png", b"new")
+    assert (tmp_path / "link.png").is_symlink()
+    assert (tmp_path / "real.png").read_bytes() == b"new"
+
+
 def test_check_output_leaves_nothing(tmp_path: Path) -> None:
     media.check_output(tmp_path / "a.png")
     assert not list(tmp_path.iterdir())

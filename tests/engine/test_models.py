@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from demo_model.single_file import write_single_file
+from safetensors.torch import save_file
 from saved import tiny_sdxl
 
 from skipstep.engine import load_model
@@ -82,6 +83,33 @@ def test_missing_parts_are_named(folder: Path, tmp_path: Path) -> None:
         load_model(str(copy))
 
 
+@pytest.mark.parametrize("text", ["{", "[]x", "[1, 2]"])
+def test_a_broken_index_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "model_index.json").write_text(text)
+    with pytest.raises(ModelLoadError, match=r"model_index\.json is not a whole model index"):
+        load_model(str(tmp_path))
+
+
+def test_a_folder_of_half_precision_loads(tmp_path: Path) -> None:
+    pipe = tiny_sdxl().to(torch.float16)
+    pipe.save_pretrained(tmp_path / "half", variant="fp16")
+    loaded = load_model(str(tmp_path / "half")).pipe
+    assert loaded.unet.dtype == torch.float32
+    assert torch.equal(loaded.unet.conv_in.weight.half(), pipe.unet.conv_in.weight)
+
+
+def test_a_file_that_lacks_parts_is_refused(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "part.safetensors"
+    save_file({"model.diffusion_model.out.0.weight": torch.ones(3)}, file)
+    with pytest.raises(ModelLoadError, match=r"cannot load .*part\.safetensors: "):
+        load_model(str(file), config=folder)
+
+
+def test_a_configuration_is_for_files_only(folder: Path) -> None:
+    with pytest.raises(OptionError, match="config is for a single file, and the model is 'demo'; leave it out"):
+        load_model(config=folder)
+
+
 def test_other_paths_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="no model at .*nowhere; give demo, a diffusers folder"):
         load_model(str(tmp_path / "nowhere"))
@@ -100,6 +128,8 @@ def test_other_pipelines_are_refused(folder: Path, tmp_path: Path) -> None:
 def test_devices_and_types_that_are_not_there() -> None:
     with pytest.raises(OptionError, match="device must be auto, cpu or one that torch can use here, got 'abacus'"):
         load_model(device="abacus")
+    with pytest.raises(OptionError, match="one that torch can use here, got 'meta'"):
+        load_model(device="meta")
     with pytest.raises(OptionError, match="dtype must be one of auto, float32, float16, bfloat16, got 'int8'"):
         load_model(dtype="int8")
     assert load_model(dtype="bfloat16").pipe.unet.dtype == torch.bfloat16

@@ -20,12 +20,17 @@ from skipstep.errors import OptionError
         ("seed", -1, "seed must be 0..4294967295, got -1"),
         ("seed", 2**32, "seed must be 0..4294967295, got 4294967296"),
         ("guidance_scale", float("nan"), "guidance must be 0.0..50.0, got nan"),
+        ("steps", 30.5, "steps must be a whole number, got 30.5"),
+        ("seed", True, "seed must be a whole number, got True"),
+        ("prompt", None, "prompt must be text, got None"),
+        ("negative_prompt", "\udcff", "can be written as UTF-8"),
+        ("cache", 3, "cache must be the name of a preset or a DeepCache, got 3"),
         ("sampler", "eular", "sampler must be one of euler, .* got 'eular'"),
     ],
 )
 def test_refuses_what_is_out_of_range(field: str, value: object, message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        ImageRequest(prompt="x", **{field: value})
+        ImageRequest(**{"prompt": "x", field: value})
 
 
 def test_the_limits_themselves_are_allowed() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from types import SimpleNamespace
 from typing import Any
 
@@ -84,10 +86,53 @@ def test_a_run_that_was_broken_off_leaves_nothing_to_the_next() -> None:
 
 def test_attaching_twice_is_refused() -> None:
     pipe = sd15_pipeline()
-    with speed_up(pipe), pytest.raises(AttachError, match="already attached to this pipeline; detach it first"):
+    with speed_up(pipe), pytest.raises(AttachError, match="attached to this pipeline; detach that first"):
         attach(pipe)
     with speed_up(pipe):  # once detached, it may be attached again
         pass
+
+
+def test_a_pipeline_made_of_the_parts_of_an_attached_one_is_refused() -> None:
+    pipe = sd15_pipeline()
+    with speed_up(pipe), pytest.raises(AttachError, match="attached to another pipeline; detach that first"):
+        attach(sd15_pipeline(unet=pipe.unet))
+
+
+def test_a_preset_name_is_not_an_option() -> None:
+    options: Any = "balanced"
+    with pytest.raises(OptionError, match="options must be a DeepCache, got 'balanced'"):
+        attach(sd15_pipeline(), options)
+
+
+def test_a_copy_of_the_unet_inside_the_block_is_one_of_the_unet() -> None:
+    pipe = sd15_pipeline()
+    unet = pipe.unet
+    with speed_up(pipe):
+        copies = [copy.copy(pipe.unet), copy.deepcopy(pipe.unet), pickle.loads(pickle.dumps(pipe.unet))]
+        assert set(dir(unet)) == set(dir(pipe.unet))
+    for made in copies:
+        assert type(made) is type(unet)
+        assert torch.equal(made.conv_in.weight, unet.conv_in.weight)
+    assert copies[1].conv_in is not unet.conv_in
+
+
+def test_what_went_wrong_in_the_block_is_what_is_raised() -> None:
+    def replace_and_fail(pipe: Any) -> None:
+        pipe.unet = tiny_unet("sd15").unet
+        raise ZeroDivisionError
+
+    pipe = sd15_pipeline()
+    with pytest.raises(ZeroDivisionError), speed_up(pipe):
+        replace_and_fail(pipe)
+
+
+def test_a_report_outlives_a_change_of_precision() -> None:
+    pipe = sd15_pipeline()
+    with speed_up(pipe, DeepCache(interval=3)) as run:
+        sample(pipe, steps=10)
+        pipe.unet.to(torch.bfloat16)
+        assert run.report.flops is not None
+        assert run.report.flops.full > run.report.flops.reuse > 0
 
 
 def test_detaching_twice_does_nothing_and_the_old_stand_in_is_the_plain_unet() -> None:

@@ -61,9 +61,10 @@ def test_nothing_is_run_and_nothing_is_kept() -> None:
 def test_the_shapes_of_a_call_hold_none_of_its_tensors(tiny_sdxl: TinyUNet) -> None:
     args, kwargs = tiny_sdxl.inputs(0)
     shapes = InputShapes.of(args, {**kwargs, "residuals": [args[0]], "nothing": None})
-    made_args, made_kwargs = shapes.empty(torch.device("meta"))
+    made_args, made_kwargs = shapes.empty_beside(torch.empty(1, dtype=torch.float64, device="meta"))
     assert [made.shape for made in made_args] == [given.shape for given in args]
-    assert made_args[1].dtype == args[1].dtype
+    assert made_args[1].dtype == args[1].dtype == torch.int64
+    assert made_args[0].dtype == torch.float64  # as precise as the weights, whatever the call was
     assert made_kwargs["residuals"][0].is_meta
     assert made_kwargs["nothing"] is None
     assert made_kwargs["return_dict"] is False

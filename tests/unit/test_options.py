@@ -17,8 +17,19 @@ from skipstep.errors import OptionError, ScheduleError, SkipstepError
     [
         ({"interval": 0}, ScheduleError, "interval must be 1 or more, got 0"),
         ({"branch": -1}, OptionError, "branch must be 0 or more, got -1; 0 is fastest"),
-        ({"forecast": "cubic"}, OptionError, "forecast must be one of verbatim, linear, got 'cubic'"),
-        ({"power": 1.0}, ScheduleError, r"power must be above 1, got 1\.0"),
+        (
+            {"forecast": "cubic"},
+            OptionError,
+            "forecast must be verbatim, linear or have history_size and predict, got 'cubic'",
+        ),
+        ({"power": 1.0}, ScheduleError, r"power must be above 1 and at most 10\.0, got 1\.0"),
+        ({"power": float("nan")}, ScheduleError, "got nan"),
+        ({"power": 1e17}, ScheduleError, "at most 10"),
+        ({"center": -1}, ScheduleError, "center must be an evaluation index from 0, got -1"),
+        ({"interval": 2.5}, OptionError, "interval must be a whole number, got 2.5"),
+        ({"branch": True}, OptionError, "branch must be a whole number, got True"),
+        ({"full_evaluations": (0, 2.5)}, OptionError, "full_evaluations must be a whole number, got 2.5"),
+        ({"forecast": None}, OptionError, "forecast must be verbatim, linear or have .* got None"),
         ({"full_evaluations": (0,), "center": 3}, OptionError, "both say when to run in full; give one of them"),
         ({"full_evaluations": ()}, ScheduleError, "non-empty list of indices"),
         ({"start_step": 1, "end_percent": 0.5}, OptionError, "in steps and in percent; give one of the two"),
@@ -95,11 +106,24 @@ def test_what_does_not_need_the_length_does_without(options: dict[str, Any]) -> 
     assert [unknown.is_full(e) for e in range(12)] == [known.is_full(e) for e in range(12)]
 
 
-def test_a_percent_window_shorter_than_a_step_is_refused_when_the_run_begins() -> None:
-    with pytest.raises(ScheduleError, match="start 2 and end 2"):
-        DeepCache(start_percent=0.20, end_percent=0.22).schedule(evaluations=10)
+def test_in_a_percent_window_shorter_than_a_step_nothing_is_reused() -> None:
+    schedule = DeepCache(start_percent=0.20, end_percent=0.22).schedule(evaluations=10)
+    assert all(map(schedule.is_full, range(10)))
+
+
+def test_interval_1_is_full_whatever_else_is_asked() -> None:
+    schedule = DeepCache(interval=1, center=5).schedule(evaluations=12)
+    assert all(map(schedule.is_full, range(12)))
+    schedule = DeepCache(interval=1, full_evaluations=(0, 2)).schedule(evaluations=12)
+    assert [schedule.is_full(e) for e in range(4)] == [True, False, True, False]
+
+
+def test_a_list_of_evaluations_is_taken_as_a_tuple() -> None:
+    options: dict[str, Any] = {"full_evaluations": [0, 3]}
+    assert DeepCache(**options) == DeepCache(full_evaluations=(0, 3))
+    assert hash(DeepCache(**options)) == hash(DeepCache(full_evaluations=(0, 3)))
 
 
 def test_a_center_outside_the_window_is_refused_when_the_run_begins() -> None:
-    with pytest.raises(ScheduleError, match="center must be an evaluation index"):
+    with pytest.raises(ScheduleError, match=r"center must be an evaluation of the window, 4\.\.9, got 1"):
         DeepCache(center=1, start_step=4).schedule(evaluations=10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,7 +53,8 @@ def print_run(made: Any, out: Path) -> None:
     report, request = made.report, made.request
     _line("picture", f"{out} ({request.width} x {request.height}, seed {request.seed})")
     cache = made.cache
-    _line("cache", f"interval {cache.interval}, branch {cache.branch}, {cache.forecast} forecast")
+    reuse = f"interval {cache.interval}, branch {cache.branch}, {cache.forecast} forecast"
+    _line("cache", reuse if report.reuse_passes else "every pass in full")
     _line("passes", f"{report.full_passes} full + {report.reuse_passes} reuse: {report.passes}")
     times = f"{1000 * median(report.full_s):.1f} ms full"
     if report.reuse_s:
@@ -74,9 +76,14 @@ def print_comparison(result: Any, sheet: Path) -> None:
     _line("measured", f"sampling loop x{result.speedup:.2f} (rounds {rounds}), whole call x{result.total_speedup:.2f}")
     _line(
         "likeness",
-        f"PSNR {result.psnr:.1f} dB, SSIM {result.ssim:.4f}, latents {result.latent_psnr:.1f} dB (against uncached)",
+        f"PSNR {decibels(result.psnr)}, SSIM {result.ssim:.4f}, latents {decibels(result.latent_psnr)} (to uncached)",
     )
     _line("compare", str(sheet))
+
+
+def decibels(value: float) -> str:
+    """A PSNR in words: that of equal pictures is infinite."""
+    return f"{value:.1f} dB" if math.isfinite(value) else "identical"
 
 
 def quiet_libraries() -> None:

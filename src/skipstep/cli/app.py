@@ -14,8 +14,8 @@ import typer
 from .. import __version__
 from ..errors import (
     BranchError,
-    DemoVocabularyWarning,
     FewStepsWarning,
+    IgnoredInputWarning,
     OptionError,
     ScheduleError,
     SkipstepError,
@@ -94,13 +94,17 @@ def _reason(error: Exception) -> str:
 def _own_warnings(debug: bool) -> Iterator[None]:
     """Show our warnings as one line each, and others only when debugging."""
 
+    shown: set[str] = set()
+
     def show(message: Warning | str, *_: Any) -> None:
-        sys.stderr.write(f"warning: {message}\n")
+        if str(message) not in shown:
+            shown.add(str(message))
+            sys.stderr.write(f"warning: {message}\n")
 
     with warnings.catch_warnings():
         if not debug:
             warnings.simplefilter("ignore")
         warnings.simplefilter("always", FewStepsWarning)
-        warnings.simplefilter("always", DemoVocabularyWarning)
+        warnings.simplefilter("always", IgnoredInputWarning)
         setattr(warnings, "showwarning", show)  # noqa: B010  the documented hook, of a wider type
         yield

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from ..deepcache import DeepCache
-from ._console import print_comparison, print_run, progress
+from ..errors import OptionError
+from ._console import decibels, print_comparison, print_run, progress
 
 Prompt = Annotated[str, typer.Argument(help="What to draw.")]
-Out = Annotated[Path, typer.Option(help="Where to write the PNG; an existing file is replaced.")]
+Out = Annotated[Path, typer.Option(help="Where to write the PNG; a file of that name is replaced.")]
 Model = Annotated[str, typer.Option(help="demo, a diffusers folder, or an SDXL single file (.safetensors).")]
 Config = Annotated[
     Path | None, typer.Option(help="A diffusers folder with configuration and tokenizers for a single file.")
@@ -31,7 +32,7 @@ Interval = Annotated[int | None, typer.Option(help="Instead of the preset's: eva
 Branch = Annotated[int | None, typer.Option(help="Instead of the preset's: the skip at which to cut; 0 is fastest.")]
 Forecast = Annotated[str | None, typer.Option(help="Instead of the preset's: verbatim or linear.")]
 Compare = Annotated[bool, typer.Option("--compare", help="Also run without the cache; show speed-up and difference.")]
-Rounds = Annotated[int, typer.Option(help="With --compare: how often to time both, in turns.", min=1)]
+Rounds = Annotated[int | None, typer.Option(help="With --compare: how often to time both, in turns; 2.", min=1)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and all warnings.")]
@@ -54,7 +55,7 @@ def image(
     branch: Branch = None,
     forecast: Forecast = None,
     compare: Compare = False,
-    rounds: Rounds = 2,
+    rounds: Rounds = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     debug: Debug = False,
@@ -65,6 +66,8 @@ def image(
     from ..engine import ImageEngine, ImageRequest, load_model, media
     from ._console import quiet_libraries
 
+    if rounds is not None and not compare:
+        raise OptionError(f"rounds is for --compare, got {rounds}; add --compare or leave it out")
     options: dict[str, Any] = {} if seed is None else {"seed": seed}
     request = ImageRequest(
         prompt=prompt,
@@ -91,7 +94,7 @@ def image(
 
         request = replace(request, cache=replace(preset(cache, engine.model.family), **changes))
     if compare:
-        _compare(engine, request, out, rounds)
+        _compare(engine, request, out, rounds or 2)
         return
     with progress() as bar:
         made = engine.generate(request, bar.follow(request.prompt))
@@ -109,9 +112,10 @@ def _compare(engine: Any, request: Any, out: Path, rounds: int) -> None:
         result = compare(engine, request, rounds=rounds, on_run=lambda name, turn: bar.follow(f"{name} {turn + 1}"))
     comparison = {"comparison": result.as_dict()}
     texts = media.describe(result.cached, comparison)
-    media.write_whole(out, media.png_bytes(result.cached.image, texts))
-    captions = ("uncached", f"cached x{result.speedup:.2f}, {result.psnr:.1f} dB")
+    picture = media.png_bytes(result.cached.image, texts)
+    captions = ("uncached", f"cached x{result.speedup:.2f}, {decibels(result.psnr)}")
     sheet = media.side_by_side(result.baseline.image, result.cached.image, captions)
     media.write_whole(sheet_path, media.png_bytes(sheet, texts))
+    media.write_whole(out, picture)
     print_run(result.cached, out)
     print_comparison(result, sheet_path)

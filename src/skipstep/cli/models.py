@@ -23,5 +23,7 @@ def models() -> None:
         table.add_column(heading)
     for family, presets in PRESETS.items():
         for name, cache in presets.items():
-            table.add_row(family, name, str(cache.interval), str(cache.branch), str(cache.forecast))
+            reuse = (str(cache.branch), str(cache.forecast)) if cache.interval > 1 else ("-", "-")
+            table.add_row(family, name, str(cache.interval), *reuse)
     console.print(table)
+    console.print("svd is for pipelines of your own, through skipstep.speed_up")

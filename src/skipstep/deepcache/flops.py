@@ -31,11 +31,14 @@ class InputShapes:
             *tree_map(lambda leaf: _Shape(leaf.shape, leaf.dtype) if isinstance(leaf, Tensor) else leaf, (args, kwargs))
         )
 
-    def empty(self, device: torch.device) -> tuple[Any, Any]:
-        """The arguments with uninitialised tensors; meant for a fake tensor mode."""
+    def empty_beside(self, weights: Tensor) -> tuple[Any, Any]:
+        """The arguments as uninitialised tensors of the device and type of `weights`; for a fake tensor mode."""
 
         def tensor(leaf: Any) -> Any:
-            return torch.empty(leaf.shape, dtype=leaf.dtype, device=device) if isinstance(leaf, _Shape) else leaf
+            if not isinstance(leaf, _Shape):
+                return leaf
+            dtype = weights.dtype if leaf.dtype.is_floating_point else leaf.dtype
+            return torch.empty(leaf.shape, dtype=dtype, device=weights.device)
 
         args, kwargs = tree_map(tensor, (self.args, self.kwargs))
         return args, kwargs
@@ -58,11 +61,11 @@ def count_flops(unet: Any, branch: int, shapes: InputShapes) -> PassFlops | None
         return None
     split = DiffusersUNetSplit(bare_view(unet), branch)
     with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), sdpa_kernel(SDPBackend.MATH):
-        args, kwargs = shapes.empty(parameters[0].device)
+        args, kwargs = shapes.empty_beside(parameters[0])
         with FlopCounterMode(display=False) as counter:
             _, features = split.full(*args, **kwargs)
         full = counter.get_total_flops()
-        args, kwargs = shapes.empty(parameters[0].device)
+        args, kwargs = shapes.empty_beside(parameters[0])
         with FlopCounterMode(display=False) as counter:
             split.reuse(features, *args, **kwargs)
     return PassFlops(full=full, reuse=counter.get_total_flops())

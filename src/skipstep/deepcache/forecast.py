@@ -74,16 +74,18 @@ class VerbatimForecast:
 class LinearForecast:
     """The straight line through the latest two, in the evaluation index: TaylorSeer at order 1 (arXiv:2503.06923).
 
+    It goes no farther than the two were apart, so that the slope between neighbours is not drawn out over a wide gap.
     With a single full pass behind it, it is verbatim.
     """
 
     history_size: int = 2
 
     def predict(self, history: FeatureHistory, at: Position) -> Tensor:
-        """F_last + (F_last - F_previous) * (at - last) / (last - previous)."""
+        """F_last + (F_last - F_previous) * r, where r = (at - last) / (last - previous), and at most 1."""
         last_at, last = history[-1]
         if len(history) < 2:
             return last
         previous_at, previous = history[-2]
         gap = last_at.evaluation - previous_at.evaluation
-        return torch.lerp(previous, last, (at.evaluation - previous_at.evaluation) / gap)
+        ahead = min(at.evaluation - last_at.evaluation, gap)
+        return torch.lerp(previous, last, 1 + ahead / gap)

@@ -9,6 +9,7 @@ from ..errors import OptionError, ScheduleError
 from .forecast import Forecast, LinearForecast, VerbatimForecast
 from .schedule import ExplicitSchedule, ReuseSchedule, UniformSchedule, WindowedSchedule, quadratic_schedule
 
+MAX_POWER = 10.0
 FORECASTS: dict[str, Callable[[], Forecast]] = {"verbatim": VerbatimForecast, "linear": LinearForecast}
 
 
@@ -21,8 +22,10 @@ class DeepCache:
     `forecast`: "verbatim", "linear" or an object with `history_size` and `predict`.
     `center`, `power`: with a center (an evaluation index), as many full passes as `interval` gives are spread
     non-uniformly, denser around it (arXiv:2312.00858, section 3.3).
-    `full_evaluations`: the exact evaluations to run in full, instead of all of the above about when.
-    `start_step`, `end_step`: steps [start, end) in which features may be reused; outside, every pass is full.
+    `full_evaluations`: the exact evaluations to run in full, instead of all of the above about when; they count from
+    the start of the run.
+    `start_step`, `end_step`: steps [start, end) in which features may be reused; outside, every pass is full, and so
+    is the first inside.
     `start_percent`, `end_percent`: the same window as fractions (0 to 1) of the run's steps.
 
     Raises:
@@ -42,18 +45,34 @@ class DeepCache:
     end_percent: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("interval", "branch", "center", "start_step", "end_step"):
+            _check_whole(name, getattr(self, name))
         UniformSchedule(self.interval)
         if self.branch < 0:
             raise OptionError(f"branch must be 0 or more, got {self.branch}; 0 is fastest")
-        if isinstance(self.forecast, str) and self.forecast not in FORECASTS:
-            raise OptionError(f"forecast must be one of {', '.join(FORECASTS)}, got {self.forecast!r}")
-        if self.power <= 1:
-            raise ScheduleError(f"power must be above 1, got {self.power}; 1.4 is usual")
+        self._check_forecast()
+        if not 1 < self.power <= MAX_POWER:  # also refuses NaN
+            raise ScheduleError(f"power must be above 1 and at most {MAX_POWER}, got {self.power}; 1.4 is usual")
+        if self.center is not None and self.center < 0:
+            raise ScheduleError(f"center must be an evaluation index from 0, got {self.center}")
         if self.full_evaluations is not None:
             if self.center is not None:
                 raise OptionError("center and full_evaluations both say when to run in full; give one of them")
+            for evaluation in self.full_evaluations:
+                _check_whole("full_evaluations", evaluation)
             ExplicitSchedule(self.full_evaluations)
+            object.__setattr__(self, "full_evaluations", tuple(self.full_evaluations))
         self._check_window()
+
+    def _check_forecast(self) -> None:
+        if isinstance(self.forecast, str):
+            known = self.forecast in FORECASTS
+        else:
+            known = hasattr(self.forecast, "history_size") and hasattr(self.forecast, "predict")
+        if not known:
+            raise OptionError(
+                f"forecast must be {', '.join(FORECASTS)} or have history_size and predict, got {self.forecast!r}"
+            )
 
     def _check_window(self) -> None:
         by_step = self.start_step is not None or self.end_step is not None
@@ -79,30 +98,44 @@ class DeepCache:
             ScheduleError: if the non-uniform schedule or the window does not fit the run.
         """
         order = evaluations_per_step
-        if self.start_percent is None and self.end_percent is None:
-            first, last = self.start_step or 0, self.end_step
-        else:
-            steps = -(-_known(evaluations) // order)
-            first = round((self.start_percent or 0.0) * steps)
-            last = None if self.end_percent is None else round(self.end_percent * steps)
-        end = order * last if last is not None else None
-        if end is not None and evaluations is not None:
-            end = min(end, evaluations)
+        first, last = self._window(evaluations, order)
+        if first >= last or (self.interval == 1 and self.full_evaluations is None):
+            return UniformSchedule(1)
         if self.full_evaluations is not None:
             inner: ReuseSchedule = ExplicitSchedule(max(e - first * order, 0) for e in self.full_evaluations)
         elif self.center is not None:
-            length = (_known(evaluations) if end is None else end) - first * order
-            inner = quadratic_schedule(
-                length, -(-length // self.interval), center=self.center - first * order, power=self.power
-            )
+            end = last * order if evaluations is None else min(last * order, evaluations)
+            inner = self._around_center(first * order, _known(None if end >= _FOREVER else end))
         else:
             inner = UniformSchedule(self.interval)
-        if first == 0 and last is None:
+        if first == 0 and last == _FOREVER:
             return inner
-        return WindowedSchedule(inner, first, _FOREVER if last is None else last, order)
+        return WindowedSchedule(inner, first, last, order)
+
+    def _window(self, evaluations: int | None, order: int) -> tuple[int, int]:
+        """First step in which features may be reused, and the first in which they may no more."""
+        if self.start_percent is None and self.end_percent is None:
+            return self.start_step or 0, _FOREVER if self.end_step is None else self.end_step
+        steps = -(-_known(evaluations) // order)
+        first = round((self.start_percent or 0.0) * steps)
+        return first, _FOREVER if self.end_percent is None else round(self.end_percent * steps)
+
+    def _around_center(self, first: int, end: int) -> ReuseSchedule:
+        """The non-uniform schedule within the evaluations [first, end)."""
+        assert self.center is not None
+        if not first <= self.center < end:
+            raise ScheduleError(f"center must be an evaluation of the window, {first}..{end - 1}, got {self.center}")
+        return quadratic_schedule(
+            end - first, -(-(end - first) // self.interval), center=self.center - first, power=self.power
+        )
 
 
 _FOREVER = 1 << 30
+
+
+def _check_whole(name: str, value: object) -> None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise OptionError(f"{name} must be a whole number, got {value!r}")
 
 
 def _known(evaluations: int | None) -> int:

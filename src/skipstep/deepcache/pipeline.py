@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import AttachError, FewStepsWarning, UnsupportedModelError
+from ..errors import AttachError, FewStepsWarning, OptionError, UnsupportedModelError
 from ._keys import CallKeys
 from .diffusers_unet import DiffusersUNetSplit
 from .flops import InputShapes, count_flops
@@ -47,6 +48,18 @@ class _StandIn:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._unet, name)
+
+    def __dir__(self) -> list[str]:
+        return dir(self._unet)
+
+    def __copy__(self) -> Any:
+        return copy.copy(self._unet)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copy.deepcopy(self._unet, memo)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:  # a copy or a pickle is one of the UNet
+        return self._unet.__reduce_ex__(protocol)
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._unet, name, value)
@@ -86,7 +99,13 @@ class AttachedRun:
                 f"{type(pipe).__name__} has no `unet`; skipstep speeds up UNet pipelines (SD1.5, SDXL, SVD)"
             )
         if type(unet) is _StandIn:
-            raise AttachError("skipstep is already attached to this pipeline; detach it first")
+            owner = "this" if unet._run.pipe is pipe else "another"
+            raise AttachError(
+                f"the pipeline's UNet is the stand-in of skipstep attached to {owner} pipeline; detach that first, "
+                "and build pipelines that share a UNet before attaching to either"
+            )
+        if not isinstance(options, DeepCache):
+            raise OptionError(f"options must be a DeepCache, got {options!r}; for a preset: skipstep.engine.preset")
         self._split = _LiveSplit(unet, options.branch)  # refuses what cannot be cut before anything runs
         self.pipe = pipe
         self.options = options
@@ -148,13 +167,17 @@ class AttachedRun:
         Raises:
             AttachError: if the pipeline's UNet was replaced since.
         """
-        if not self._attached:
-            return
+        if self._attached and not self._release():
+            raise AttachError("the pipeline's UNet was replaced after skipstep was attached; it was left as it is")
+
+    def _release(self) -> bool:
+        """End the run and, if the pipeline still has the stand-in, give its UNet back; False if it has not."""
         self.finish()
         self._attached = False
         if type(self.pipe.unet) is not _StandIn or self.pipe.unet._run is not self:
-            raise AttachError("the pipeline's UNet was replaced after skipstep was attached; it was left as it is")
+            return False
         self.pipe.unet = self._unet
+        return True
 
     def _report(self, log: PassLog, shapes: InputShapes) -> RunReport:
         if repr(shapes) not in self._flops:
@@ -212,5 +235,7 @@ def speed_up(pipe: Any, options: DeepCache | None = None) -> Iterator[AttachedRu
     run = attach(pipe, options)
     try:
         yield run
-    finally:
-        run.detach()
+    except BaseException:
+        run._release()  # what went wrong matters more than a UNet that was replaced
+        raise
+    run.detach()

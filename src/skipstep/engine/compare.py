@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import median
@@ -38,16 +39,20 @@ class Comparison:
         return median(self.total_ratios)
 
     def as_dict(self) -> dict[str, Any]:
-        """All figures, plain enough for JSON."""
+        """All figures, plain enough for JSON; the PSNR of equal pictures is None, since JSON has no infinity."""
         return {
             "speedup": self.speedup,
             "speedup_rounds": self.loop_ratios,
             "total_speedup": self.total_speedup,
             "total_speedup_rounds": self.total_ratios,
-            "psnr_db": self.psnr,
+            "psnr_db": _finite(self.psnr),
             "ssim": self.ssim,
-            "latent_psnr_db": self.latent_psnr,
+            "latent_psnr_db": _finite(self.latent_psnr),
         }
+
+
+def _finite(decibels: float) -> float | None:
+    return decibels if math.isfinite(decibels) else None
 
 
 def compare(engine: ImageEngine, request: ImageRequest, *, rounds: int = 2, on_run: OnRun | None = None) -> Comparison:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..deepcache import DeepCache, RunReport, speed_up
-from ..errors import DemoVocabularyWarning
+from .ignored import warn_of_ignored_input
 from .models import LoadedModel
 from .presets import preset
 from .request import ImageRequest
@@ -64,8 +63,8 @@ class ImageEngine:
         request = self.complete(request)
         cache = request.cache if isinstance(request.cache, DeepCache) else preset(request.cache, self.model.family)
         pipe = self.model.pipe
-        self._warn_of_unknown_words(request)
-        pipe.scheduler = new_scheduler(request.sampler, self._scheduler_config)
+        warn_of_ignored_input(self.model, request)
+        own_scheduler, pipe.scheduler = pipe.scheduler, new_scheduler(request.sampler, self._scheduler_config)
         pipe.set_progress_bar_config(disable=True)
         kept: dict[str, Tensor] = {}
 
@@ -74,19 +73,22 @@ class ImageEngine:
             return {}
 
         started = time.perf_counter()
-        with speed_up(pipe, cache) as run:
-            if on_pass is not None:
-                run.on_pass = lambda evaluation, kind: on_pass(evaluation, pipe.num_timesteps, kind)
-            output = pipe(
-                prompt=request.prompt,
-                negative_prompt=request.negative_prompt or None,
-                width=request.width,
-                height=request.height,
-                num_inference_steps=request.steps,
-                guidance_scale=request.guidance_scale,
-                generator=torch.Generator().manual_seed(request.seed),
-                callback_on_step_end=keep_latents,
-            )
+        try:
+            with speed_up(pipe, cache) as run:
+                if on_pass is not None:
+                    run.on_pass = lambda evaluation, kind: on_pass(evaluation, pipe.num_timesteps, kind)
+                output = pipe(
+                    prompt=request.prompt,
+                    negative_prompt=request.negative_prompt or None,
+                    width=request.width,
+                    height=request.height,
+                    num_inference_steps=request.steps,
+                    guidance_scale=request.guidance_scale,
+                    generator=torch.Generator().manual_seed(request.seed),
+                    callback_on_step_end=keep_latents,
+                )
+        finally:
+            pipe.scheduler = own_scheduler
         seconds = time.perf_counter() - started
         return GeneratedImage(
             image=output.images[0],
@@ -97,17 +99,3 @@ class ImageEngine:
             model=self.model.name,
             seconds=seconds,
         )
-
-    def _warn_of_unknown_words(self, request: ImageRequest) -> None:
-        if not self.model.is_demo:
-            return
-        from ..demo import unknown_words
-
-        words = unknown_words(f"{request.prompt} {request.negative_prompt}")
-        if words:
-            warnings.warn(
-                f"the demo model does not know {', '.join(words)} and does not see it; "
-                "`skipstep models` lists what it can draw",
-                DemoVocabularyWarning,
-                stacklevel=3,
-            )

@@ -41,8 +41,9 @@ def write_whole(path: Path, data: bytes | None) -> None:
     Raises:
         OutputError: if it cannot be written; nothing is left behind.
     """
+    target = Path(os.path.realpath(path))  # a link stays a link
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".skipstep-", suffix=".part")
     except OSError as error:
         raise OutputError(f"cannot write {path}: {_reason(error)}; choose another place with --out") from error
     unfinished = Path(name)
@@ -54,7 +55,7 @@ def write_whole(path: Path, data: bytes | None) -> None:
             file.flush()
             os.fsync(file.fileno())
         unfinished.chmod(0o666 & ~_umask())
-        unfinished.replace(path)
+        unfinished.replace(target)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {_reason(error)}; choose another place with --out") from error
     finally:
@@ -103,7 +104,7 @@ def describe(made: GeneratedImage, extra: dict[str, Any] | None = None) -> dict[
         "report": report.as_dict(),
         **(extra or {}),
     }
-    return {"parameters": "\n".join(lines), "skipstep": json.dumps(run)}
+    return {"parameters": "\n".join(lines), "skipstep": json.dumps(run, allow_nan=False)}
 
 
 def side_by_side(reference: Image.Image, image: Image.Image, captions: tuple[str, str]) -> Image.Image:

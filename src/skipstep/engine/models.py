@@ -53,6 +53,8 @@ def load_model(
     """
     target = choose_device(device)
     kind = choose_dtype(dtype, target)
+    if config is not None and not Path(source).is_file():
+        raise OptionError(f"config is for a single file, and the model is {source!r}; leave it out")
     if source == DEMO:
         from ..demo import load_demo_sdxl
 
@@ -83,7 +85,7 @@ def choose_device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise OptionError(f"device must be auto, cpu or one that torch can use here, got {name!r}: {reason}") from error
@@ -104,10 +106,11 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def _load_path(path: Path, config: Path | None, dtype: torch.dtype) -> Any:
-    if not path.exists():
+    if not path.exists() or path == Path():
         raise OptionError(f"no model at {path}; give demo, a diffusers folder or an SDXL .safetensors file")
     try:
         import diffusers
+        from diffusers.loaders.single_file_utils import SingleFileComponentError
         from safetensors import SafetensorError, safe_open
     except ImportError as error:
         raise MissingExtraError(f"loading models needs {error.name}: pip install 'skipstep[cli]'") from error
@@ -120,12 +123,15 @@ def _load_path(path: Path, config: Path | None, dtype: torch.dtype) -> Any:
             raise ModelLoadError(f"{file} is not a whole safetensors file ({error}); download it again") from error
 
     if path.is_dir():
-        for file in _weights(path):
+        files = list(_weights(path))
+        for file in files:
             check(file)
+        in_unet = [file.name for file in files if file.parent.name == "unet"]
+        variant = "fp16" if in_unet and all(".fp16." in name for name in in_unet) else None
 
         def load() -> Any:
             return diffusers.DiffusionPipeline.from_pretrained(
-                path, dtype=dtype, use_safetensors=True, local_files_only=True
+                path, dtype=dtype, use_safetensors=True, local_files_only=True, variant=variant
             )
 
         return _loaded(load, path, "it must be a folder that save_pretrained wrote, with safetensors weights")
@@ -136,7 +142,10 @@ def _load_path(path: Path, config: Path | None, dtype: torch.dtype) -> Any:
     options = {} if config is None else {"config": str(config), "local_files_only": True}
 
     def load_file() -> Any:
-        return diffusers.StableDiffusionXLPipeline.from_single_file(str(path), dtype=dtype, **options)
+        try:
+            return diffusers.StableDiffusionXLPipeline.from_single_file(str(path), dtype=dtype, **options)
+        except SingleFileComponentError as error:  # derives from Exception alone
+            raise ValueError(str(error)) from error
 
     return _loaded(load_file, path, "it must be an SDXL checkpoint; give --config FOLDER where there is no internet")
 
@@ -151,8 +160,12 @@ def _weights(folder: Path) -> Iterator[Path]:
     index = folder / "model_index.json"
     if not index.is_file():
         raise ModelLoadError(f"{folder} has no model_index.json; give a folder that save_pretrained wrote")
-    for name, origin in json.loads(index.read_text(encoding="utf-8")).items():
-        if isinstance(origin, list) and origin[0] is not None and not (folder / name).is_dir():
+    try:
+        parts = dict(json.loads(index.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ModelLoadError(f"{index} is not a whole model index ({error}); copy it again") from error
+    for name, origin in parts.items():
+        if isinstance(origin, list) and any(origin) and not (folder / name).is_dir():
             raise ModelLoadError(f"{folder} lacks the folder {name} that its model_index.json names; copy it again")
     for part in sorted(child for child in folder.iterdir() if child.is_dir()):
         safe = sorted(part.glob("*.safetensors"))
@@ -173,7 +186,7 @@ def _loaded(load: Callable[[], Any], path: Path, remedy: str) -> Any:
     try:
         pipe = load()
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:  # diffusers raises all
-        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+        reason = f"{type(error).__name__}: {str(error).strip() or 'no message'}".splitlines()[0]
         raise ModelLoadError(f"cannot load {path}: {reason} — {remedy}") from error
     for name, part in pipe.components.items():
         if isinstance(part, torch.nn.Module) and any(parameter.is_meta for parameter in part.parameters()):

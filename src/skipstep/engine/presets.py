@@ -34,8 +34,10 @@ def preset(name: str, family: str) -> DeepCache:
     """The cache options called `name` for a model family.
 
     Raises:
-        OptionError: if there is no such preset, naming those that are.
+        OptionError: if there is no such preset or family, naming those that are.
     """
+    if family not in PRESETS:
+        raise OptionError(f"model family must be one of {', '.join(PRESETS)}, got {family!r}")
     presets = PRESETS[family]
     if name not in presets:
         raise OptionError(f"cache must be one of {', '.join(presets)}, got {name!r}")

@@ -43,6 +43,14 @@ class ImageRequest:
     cache: str | DeepCache = "balanced"
 
     def __post_init__(self) -> None:
+        for name, text in (("prompt", self.prompt), ("negative_prompt", self.negative_prompt)):
+            _check_text(name, text)
+        for name in ("width", "height", "steps", "seed"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+                raise OptionError(f"{name} must be a whole number, got {value!r}")
+        if not isinstance(self.cache, (str, DeepCache)):
+            raise OptionError(f"cache must be the name of a preset or a DeepCache, got {self.cache!r}")
         for name, side in (("width", self.width), ("height", self.height)):
             if side is not None:
                 _check_range(name, side, SIDES)
@@ -64,6 +72,15 @@ class ImageRequest:
 def plain_cache(cache: DeepCache) -> dict[str, Any]:
     forecast = cache.forecast if isinstance(cache.forecast, str) else repr(cache.forecast)
     return {**asdict(cache), "forecast": forecast}
+
+
+def _check_text(name: str, text: object) -> None:
+    if not isinstance(text, str):
+        raise OptionError(f"{name} must be text, got {text!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise OptionError(f"{name} must be text that can be written as UTF-8, got {text!r}") from error
 
 
 def _check_range(name: str, value: float, allowed: tuple[float, float]) -> None:
