@@ -15,6 +15,7 @@ from runs import record_passes
 from torch import Tensor
 
 from skipstep import DeepCache, speed_up
+from skipstep.errors import UnsupportedModelError
 
 FIRST_ONLY = DeepCache(full_evaluations=(0,), forecast="verbatim")
 
@@ -104,6 +105,12 @@ def test_the_samplers_own_index_tells_two_calls_of_one_step(loop: Loop) -> None:
             loop.host.scheduler.step_index = index
             loop.step()
     assert passes == ["FFrr"]
+
+
+def test_a_call_without_a_conditioning_is_refused(loop: Loop) -> None:
+    (latents, timestep, _), kwargs = loop.tiny.inputs(0)
+    with speed_up(loop.host, FIRST_ONLY), pytest.raises(UnsupportedModelError, match="without encoder_hidden_states"):
+        loop.host.unet(latents, timestep=timestep, encoder_hidden_states=None, **kwargs)
 
 
 def test_a_finished_run_holds_no_tensor_of_it(loop: Loop) -> None:

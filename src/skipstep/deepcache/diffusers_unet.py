@@ -26,7 +26,7 @@ def count_skips(unet: Any) -> int:
         UnsupportedModelError: if `unet` has no down and up path of resnets, attentions and samplers.
     """
     name = type(unet).__name__
-    if isinstance(unet, torch._dynamo.eval_frame.OptimizedModule):
+    if hasattr(unet, "_orig_mod"):  # what torch.compile returns; its class is costly to import
         raise UnsupportedModelError(
             "the UNet is already compiled with torch.compile, which froze its pass; attach before compiling"
         )

@@ -20,6 +20,7 @@ from .report import PassFlops, PassLog, RunReport
 from .session import DeepCacheSession
 
 FEW_STEPS = 10
+_INPUTS = ("sample", "timestep", "encoder_hidden_states")  # of every UNet call, in this order
 _REPORTS = 100
 _KEYS = 8  # a pipeline that makes new conditionings at every step must not fill the memory with their features
 
@@ -200,11 +201,14 @@ class AttachedRun:
 
 
 def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Any, Tensor]:
-    names = ("sample", "timestep", "encoder_hidden_states")
-    sample, timestep, conditioning = (
-        args[index] if index < len(args) else kwargs[name] for index, name in enumerate(names)
-    )
-    return sample, timestep, conditioning
+    named = dict(zip(_INPUTS, args, strict=False)) | kwargs
+    missing = [name for name in _INPUTS if named.get(name) is None]
+    if missing:
+        raise UnsupportedModelError(
+            f"the pipeline calls its UNet without {', '.join(missing)}; skipstep speeds up conditional UNets "
+            "(UNet2DConditionModel, UNetSpatioTemporalConditionModel)"
+        )
+    return named["sample"], named["timestep"], named["encoder_hidden_states"]
 
 
 def attach(pipe: Any, options: DeepCache | None = None) -> AttachedRun:
