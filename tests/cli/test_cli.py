@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import re
 import signal
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from skipstep import __version__
-from skipstep.cli import main
+from skipstep.cli import _console, main
 from skipstep.cli._console import PassBars
 from skipstep.engine import SAMPLERS, ImageEngine
 
@@ -41,6 +43,17 @@ def test_compare_writes_a_sheet_and_prints_the_difference(capsys: pytest.Capture
     assert re.search(r"sampling loop x\d+\.\d\d", printed)
     assert re.search(r"PSNR \d+\.\d dB, SSIM 0\.\d+, latents", printed)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fox-compare.png", "fox.png"]
+
+
+def test_a_prompt_is_not_markup_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(_console, "console", Console(file=screen, force_terminal=True, markup=False, width=120))
+    options = ("--width", "64", "--height", "64", "--steps", "12", "--out", str(tmp_path / "a.png"))
+    code, _, _ = _run(capsys, "image", "a fox [/b]", *options)
+    assert code == 0
+    assert "a fox [/b]" in screen.getvalue()
 
 
 def test_options_override_the_preset(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from models import POOLED, TinyUNet, sdxl_unet
+from models import POOLED, TinyUNet, sdxl_unet, tiny_unet
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from skipstep.deepcache import DiffusersUNetSplit, PassFlops
+from skipstep.deepcache import DiffusersUNetSplit, PassFlops, flops
 from skipstep.deepcache.flops import InputShapes, count_flops
 
 
@@ -68,6 +68,21 @@ def test_the_shapes_of_a_call_hold_none_of_its_tensors(tiny_sdxl: TinyUNet) -> N
     assert made_kwargs["residuals"][0].is_meta
     assert made_kwargs["nothing"] is None
     assert made_kwargs["return_dict"] is False
+
+
+def test_a_unet_is_counted_once_for_the_same_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny, counts = tiny_unet("sd15"), []
+
+    def count(*_: Any) -> PassFlops:
+        counts.append(1)
+        return PassFlops(full=2, reuse=1)
+
+    monkeypatch.setattr(flops, "_count", count)
+    for size, branch in (((16, 16), 0), ((16, 16), 0), ((17, 13), 0), ((16, 16), 1)):
+        assert count_flops(tiny.unet, branch, InputShapes.of(*tiny.inputs(0, size))) is not None
+    assert len(counts) == 3
+    count_flops(tiny_unet("sd15").unet, 0, InputShapes.of(*tiny.inputs(0)))  # another UNet of the same shape
+    assert len(counts) == 4
 
 
 def test_without_weights_in_place_nothing_is_counted(tiny_sdxl: TinyUNet) -> None:

@@ -37,7 +37,7 @@ class PassBars:
 @contextmanager
 def progress() -> Iterator[PassBars]:
     """Bars on a terminal; nothing elsewhere."""
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=20), MofNCompleteColumn())
     with Progress(
         *columns,
         TimeElapsedColumn(),

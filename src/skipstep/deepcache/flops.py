@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -50,22 +52,34 @@ class _Shape:
     dtype: torch.dtype
 
 
+# counts, not tensors, and only as long as the UNet lives: pictures of one model and size need one count
+_COUNTED: WeakKeyDictionary[Any, dict[Hashable, PassFlops]] = WeakKeyDictionary()
+
+
 def count_flops(unet: Any, branch: int, shapes: InputShapes) -> PassFlops | None:
     """FLOPs of a full and a reuse pass on inputs like `shapes`, attention counted as matrix products.
 
     Nothing is computed, no weight is moved and no hook is run. None where weights are not in place (accelerate's
-    sequential offload keeps them elsewhere).
+    sequential offload keeps them elsewhere). Inputs of the same shapes are counted once per UNet and set of weights.
     """
     parameters = list(unet.parameters())
     if any(parameter.is_meta for parameter in parameters):
         return None
+    counted = _COUNTED.setdefault(unet, {})
+    key = (branch, len(parameters), repr(shapes))
+    if key not in counted:
+        counted[key] = _count(unet, branch, shapes, parameters[0])
+    return counted[key]
+
+
+def _count(unet: Any, branch: int, shapes: InputShapes, weights: Tensor) -> PassFlops:
     split = DiffusersUNetSplit(bare_view(unet), branch)
     with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), sdpa_kernel(SDPBackend.MATH):
-        args, kwargs = shapes.empty_beside(parameters[0])
+        args, kwargs = shapes.empty_beside(weights)
         with FlopCounterMode(display=False) as counter:
             _, features = split.full(*args, **kwargs)
         full = counter.get_total_flops()
-        args, kwargs = shapes.empty_beside(parameters[0])
+        args, kwargs = shapes.empty_beside(weights)
         with FlopCounterMode(display=False) as counter:
             split.reuse(features, *args, **kwargs)
     return PassFlops(full=full, reuse=counter.get_total_flops())

@@ -46,7 +46,7 @@ class DeepCache:
 
     def __post_init__(self) -> None:
         for name in ("interval", "branch", "center", "start_step", "end_step"):
-            _check_whole(name, getattr(self, name))
+            check_whole(name, getattr(self, name))
         UniformSchedule(self.interval)
         if self.branch < 0:
             raise OptionError(f"branch must be 0 or more, got {self.branch}; 0 is fastest")
@@ -59,7 +59,7 @@ class DeepCache:
             if self.center is not None:
                 raise OptionError("center and full_evaluations both say when to run in full; give one of them")
             for evaluation in self.full_evaluations:
-                _check_whole("full_evaluations", evaluation)
+                check_whole("full_evaluations", evaluation)
             ExplicitSchedule(self.full_evaluations)
             object.__setattr__(self, "full_evaluations", tuple(self.full_evaluations))
         self._check_window()
@@ -133,7 +133,12 @@ class DeepCache:
 _FOREVER = 1 << 30
 
 
-def _check_whole(name: str, value: object) -> None:
+def check_whole(name: str, value: object) -> None:
+    """Refuse a value that is neither None nor a whole number.
+
+    Raises:
+        OptionError: naming the option and the value.
+    """
     if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
         raise OptionError(f"{name} must be a whole number, got {value!r}")
 

@@ -16,7 +16,7 @@ from ._keys import CallKeys
 from .diffusers_unet import DiffusersUNetSplit
 from .flops import InputShapes, count_flops
 from .options import DeepCache
-from .report import PassFlops, PassLog, RunReport
+from .report import PassLog, RunReport
 from .session import DeepCacheSession
 
 FEW_STEPS = 10
@@ -118,7 +118,6 @@ class AttachedRun:
         self._timesteps: Any = None  # the scheduler makes them anew for every run
         self._shapes = InputShapes((), {})
         self._finished: deque[tuple[PassLog, InputShapes]] = deque(maxlen=_REPORTS)
-        self._flops: dict[str, PassFlops | None] = {}
         pipe.unet = _StandIn(unet, self)
 
     @property
@@ -181,9 +180,7 @@ class AttachedRun:
         return True
 
     def _report(self, log: PassLog, shapes: InputShapes) -> RunReport:
-        if repr(shapes) not in self._flops:
-            self._flops[repr(shapes)] = count_flops(self._unet, self.options.branch, shapes)
-        return log.report(self._flops[repr(shapes)])
+        return log.report(count_flops(self._unet, self.options.branch, shapes))
 
     def _begin(self) -> DeepCacheSession:
         evaluations = getattr(self.pipe, "num_timesteps", None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -45,13 +45,11 @@ class ImageEngine:
         """The request with the model's own size and guidance where it names none."""
         width, height = self.model.size
         guidance = self.model.guidance_scale if request.guidance_scale is None else request.guidance_scale
-        return ImageRequest(
-            **{
-                **vars(request),
-                "width": request.width or width,
-                "height": request.height or height,
-                "guidance_scale": guidance,
-            }
+        return replace(
+            request,
+            width=request.width or width,
+            height=request.height or height,
+            guidance_scale=guidance,
         )
 
     def generate(self, request: ImageRequest, on_pass: OnPass | None = None) -> GeneratedImage:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..deepcache import DeepCache
+from ..deepcache.options import check_whole
 from ..errors import OptionError
 from .samplers import check_sampler
 
@@ -46,9 +47,7 @@ class ImageRequest:
         for name, text in (("prompt", self.prompt), ("negative_prompt", self.negative_prompt)):
             _check_text(name, text)
         for name in ("width", "height", "steps", "seed"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-                raise OptionError(f"{name} must be a whole number, got {value!r}")
+            check_whole(name, getattr(self, name))
         if not isinstance(self.cache, (str, DeepCache)):
             raise OptionError(f"cache must be the name of a preset or a DeepCache, got {self.cache!r}")
         for name, side in (("width", self.width), ("height", self.height)):
