@@ -1,9 +1,9 @@
-"""Trains the demo model: `python -m demo_model COMMAND`, run inside `tools/`. The steps are in `README.md`."""
+"""Trains the demo models: `python -m demo_model COMMAND`, run inside `tools/`. The steps are in `README.md`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -41,6 +41,17 @@ def unet(steps: Steps = 5500) -> None:
 
 
 @app.command()
+def sd15(steps: Steps = 4000) -> None:
+    """Train the second model, of SD1.5's shape and with epsilon prediction (one thread, about an hour)."""
+    from transformers import CLIPTokenizer
+
+    from .train_sd15 import train_sd15
+
+    settings = Settings(steps=steps, batch=32, lr=1.2e-3, seed=3, checkpoint=CHECKPOINTS / "sd15.pt")
+    train_sd15(CLIPTokenizer.from_pretrained(TOKENIZER), settings)
+
+
+@app.command()
 def decoder(steps: Steps = 6000, whole_steps: Steps = 1200) -> None:
     """Train the VAE's decoder on crops, then on whole pictures (one thread, about an hour)."""
     from .train_vae import train_decoder, whole_pictures
@@ -73,16 +84,29 @@ def export() -> None:
 
 
 @app.command()
+def export_sd15() -> None:
+    """Write the second model's weights from its newest checkpoint; it shares the VAE of the first."""
+    from transformers import CLIPTokenizer
+
+    from .export import export_sd15 as write
+
+    write(CLIPTokenizer.from_pretrained(TOKENIZER), CHECKPOINTS, TOKENIZER.parent)
+
+
+@app.command()
 def evaluate(
+    model: Annotated[Literal["demo", "demo-sd15"], typer.Option(help="Which of the two that ship.")] = "demo",
+    guidance: Annotated[float, typer.Option(help="Classifier-free guidance.")] = 3.0,
     sheet: Annotated[Path, typer.Option(help="Where to write the pictures.")] = Path("demo-sheet.png"),
 ) -> None:
     """Draw 64 prompts with the shipped weights and count how many subjects and colours are right."""
-    from skipstep.demo import load_demo_sdxl
+    from skipstep.demo import load_demo_sd15, load_demo_sdxl
 
     from .evaluate import NearestRender, contact_sheet, draw, evaluation_subjects
 
     subjects = evaluation_subjects()
-    images = draw(load_demo_sdxl(), subjects)
+    pipe = load_demo_sdxl() if model == "demo" else load_demo_sd15()
+    images = draw(pipe, subjects, guidance=guidance)
     contact_sheet(images).save(sheet)
     named = NearestRender().name(images)
     pairs = list(zip(named, subjects, strict=True))

@@ -1,4 +1,4 @@
-"""Checkpoints to what ships: one fp16 safetensors file with compact embeddings, and its configuration."""
+"""Checkpoints to what ships: an fp16 safetensors file with compact embeddings, and its configuration, per model."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from . import models
 from .scenes import COLOURS, OBJECTS, vocabulary
 from .sprites import PACKAGE, sheet_hash
 from .text import END
+from .train_sd15 import SmallSD15
 from .train_unet import TextToImage
 from .train_vae import decoder_parameters, encoder_parameters
 from .training import load_average
@@ -29,6 +30,13 @@ SCHEDULER = {
     "prediction_type": "v_prediction",
     "timestep_spacing": "trailing",
     "steps_offset": 1,
+}
+SD15_SCHEDULER = {
+    **SCHEDULER,
+    "prediction_type": "epsilon",
+    "timestep_spacing": "leading",
+    "clip_sample": False,  # this and the next: of the DDIM family, which is built from the same configuration
+    "set_alpha_to_one": False,
 }
 
 
@@ -47,12 +55,8 @@ def export(tokenizer: CLIPTokenizer, checkpoints: Path, target: Path) -> None:
     weights = {f"unet.{key}": value for key, value in model.unet.state_dict().items()}
     weights.update({f"vae.{key}": value for key, value in state.items()})
     for name, encoder in encoders.items():
-        for key, value in encoder.state_dict().items():
-            plain = key if key.startswith(("text_model.", "text_projection.")) else f"text_model.{key}"
-            weights[f"{name}.{plain}"] = value
-    tensors = {key: value.half().contiguous() for key, value in weights.items()}
-    tensors["token_ids"] = torch.tensor(model.encode.ids, dtype=torch.int32)
-    save_file(tensors, target / "sdxl.safetensors", metadata={"format": "pt"})
+        weights.update(_encoder_weights(name, encoder))
+    _save_half(weights, model.encode.ids, target / "sdxl.safetensors")
     configuration = {
         "unet": _plain(model.unet.config),
         "vae": _plain({**vae.config, "scaling_factor": SCALE}),
@@ -62,9 +66,48 @@ def export(tokenizer: CLIPTokenizer, checkpoints: Path, target: Path) -> None:
         "objects": OBJECTS,
         "colours": list(COLOURS),
         "vocabulary": sorted({word for text in vocabulary() for word in text.replace(",", "").split()}),
-        "training": {"steps": steps, "sprites": PACKAGE, "sprite_sheet_sha256": sheet_hash()},
+        "training": _training(steps),
     }
-    (target / "sdxl.json").write_text(json.dumps(configuration, indent=1) + "\n", encoding="utf-8")
+    _save_json(configuration, target / "sdxl.json")
+
+
+def export_sd15(tokenizer: CLIPTokenizer, checkpoints: Path, target: Path) -> None:
+    """Write `sd15.safetensors` and `sd15.json` into `target`; the VAE is that of `sdxl.safetensors`."""
+    model = SmallSD15(tokenizer)
+    steps = {"unet": load_average(list(model.parameters()), checkpoints / "sd15.pt")}
+    weights = {f"unet.{key}": value for key, value in model.unet.state_dict().items()}
+    weights.update(_encoder_weights("text_encoder", model.text))
+    _save_half(weights, model.encode.ids, target / "sd15.safetensors")
+    configuration = {
+        "unet": _plain(model.unet.config),
+        "text_encoder": _text("quick_gelu"),
+        "scheduler": SD15_SCHEDULER,
+        "training": _training(steps),
+    }
+    _save_json(configuration, target / "sd15.json")
+
+
+def _encoder_weights(name: str, encoder: nn.Module) -> dict[str, Tensor]:
+    """A text encoder's weights by the names of transformers 4, under `name`."""
+    kept = ("text_model.", "text_projection.")
+    return {
+        f"{name}.{key if key.startswith(kept) else f'text_model.{key}'}": value
+        for key, value in encoder.state_dict().items()
+    }
+
+
+def _save_half(weights: dict[str, Tensor], ids: list[int], path: Path) -> None:
+    tensors = {key: value.half().contiguous() for key, value in weights.items()}
+    tensors["token_ids"] = torch.tensor(ids, dtype=torch.int32)
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def _save_json(configuration: dict[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(configuration, indent=1) + "\n", encoding="utf-8")
+
+
+def _training(steps: dict[str, int]) -> dict[str, Any]:
+    return {"steps": steps, "sprites": PACKAGE, "sprite_sheet_sha256": sheet_hash()}
 
 
 def _scale_latents(state: dict[str, Tensor]) -> None:

@@ -30,6 +30,19 @@ def new_unet() -> UNet2DConditionModel:
     )
 
 
+def new_sd15_unet() -> UNet2DConditionModel:
+    """5.5 M parameters; SD1.5's four levels of two layers, the last without attention: 12 skips."""
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(32, 64, 96, 96),
+        layers_per_block=2,
+        attention_head_dim=2,  # diffusers reads this as the number of heads
+        cross_attention_dim=TEXT_WIDTH,
+    )
+
+
 def new_vae() -> AutoencoderKL:
     """1.0 M parameters, eight pixels to a latent."""
     return AutoencoderKL(

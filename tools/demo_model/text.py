@@ -53,6 +53,23 @@ def used_tokens(tokenizer: CLIPTokenizer) -> list[int]:
     return sorted(found)
 
 
+class PromptEncoder:
+    """Captions to SD1.5's conditioning: the last hidden state of one small encoder with a compact vocabulary."""
+
+    def __init__(self, tokenizer: CLIPTokenizer, encoder: nn.Module) -> None:
+        self.tokenizer = tokenizer
+        self.ids = used_tokens(tokenizer)
+        self.compact = {token: index for index, token in enumerate(self.ids)}
+        self.encoder: Any = encoder
+
+    def __call__(self, captions: list[str]) -> Tensor:
+        """(batch, 77, 64) hidden states."""
+        rows = self.tokenizer(captions, padding="max_length", max_length=LENGTH, truncation=True)["input_ids"]
+        tokens = torch.tensor([[self.compact[token] for token in row] for row in rows])
+        hidden: Tensor = self.encoder(tokens).last_hidden_state
+        return hidden
+
+
 class CaptionEncoder:
     """Captions to SDXL's conditioning through two small encoders that know a compact vocabulary.
 

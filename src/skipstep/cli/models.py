@@ -1,4 +1,4 @@
-"""`skipstep models`: what can be drawn with, and what the demo model knows."""
+"""`skipstep models`: what can be drawn with, and what the demo models know."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from ._console import console
 
 
 def models() -> None:
-    """List the models, their presets and what the demo model can draw."""
+    """List the models, their presets and what the demo models can draw."""
     from ..demo import COLOURS, OBJECTS
     from ..engine import PRESETS
 
     console.print("demo ships with skipstep: SDXL's topology, 128 x 128 pixels, no download.")
+    console.print("demo-sd15 too: SD1.5's topology, epsilon prediction; it ignores the background asked for.")
     console.print(f"  objects: {', '.join(OBJECTS)}")
     console.print(f"  backgrounds: {', '.join(COLOURS)}")
     console.print('  try: "a fox on a blue background", "a cat and a dog on a white background", "a red apple"')

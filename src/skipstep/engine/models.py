@@ -1,4 +1,4 @@
-"""Finds and loads a model: the demo, a diffusers folder, or a single SDXL safetensors file. Never a pickle."""
+"""Finds and loads a model: a demo, a diffusers folder, or a single SDXL safetensors file. Never a pickle."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from ..errors import MissingExtraError, ModelLoadError, OptionError, UnsupportedModelError
 
-DEMO = "demo"
+DEMO, DEMO_SD15 = "demo", "demo-sd15"
 PICKLES = {".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle"}
 FAMILIES = {"StableDiffusionXLPipeline": "sdxl", "StableDiffusionPipeline": "sd15"}
 GUIDANCE = {"sdxl": 5.0, "sd15": 7.5}
@@ -28,11 +28,7 @@ class LoadedModel:
     pipe: Any
     size: tuple[int, int]
     guidance_scale: float
-
-    @property
-    def is_demo(self) -> bool:
-        """Whether it is the model that ships with skipstep."""
-        return self.name == DEMO
+    is_demo: bool = False  # ships with skipstep; the name cannot tell, as a folder may be called demo
 
 
 def load_model(
@@ -40,8 +36,9 @@ def load_model(
 ) -> LoadedModel:
     """Load a text-to-image model.
 
-    `source` is "demo", a diffusers folder, or an SDXL single file in safetensors format; `config` is a diffusers
-    folder with the configuration and tokenizers for a single file (without it diffusers asks the Hugging Face hub).
+    `source` is "demo", "demo-sd15", a diffusers folder, or an SDXL single file in safetensors format; `config` is a
+    diffusers folder with configuration and tokenizers for a single file (without it diffusers asks the Hugging Face
+    hub).
     `device` is "auto" or a torch device; `dtype` is "auto" (float16 on CUDA, else float32), "float32", "float16"
     or "bfloat16".
 
@@ -55,12 +52,8 @@ def load_model(
     kind = choose_dtype(dtype, target)
     if config is not None and not Path(source).is_file():
         raise OptionError(f"config is for a single file, and the model is {source!r}; leave it out")
-    if source == DEMO:
-        from ..demo import load_demo_sdxl
-
-        pipe = load_demo_sdxl(kind)
-    else:
-        pipe = _load_path(Path(source), config, kind)
+    is_demo = source in (DEMO, DEMO_SD15)
+    pipe = _load_demo(source, kind) if is_demo else _load_path(Path(source), config, kind)
     family = FAMILIES.get(type(pipe).__name__)
     if family is None:
         raise UnsupportedModelError(
@@ -68,9 +61,14 @@ def load_model(
             "Use skipstep.speed_up(pipe) from Python for other UNet pipelines"
         )
     side = pipe.unet.config.sample_size * pipe.vae_scale_factor
-    guidance = DEMO_GUIDANCE if source == DEMO else GUIDANCE[family]
-    name = DEMO if source == DEMO else Path(source).name
-    return LoadedModel(name=name, family=family, pipe=pipe.to(target), size=(side, side), guidance_scale=guidance)
+    return LoadedModel(
+        name=source if is_demo else Path(source).name,
+        family=family,
+        pipe=pipe.to(target),
+        size=(side, side),
+        guidance_scale=DEMO_GUIDANCE if is_demo else GUIDANCE[family],
+        is_demo=is_demo,
+    )
 
 
 def choose_device(name: str) -> torch.device:
@@ -105,9 +103,15 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return known[name]
 
 
+def _load_demo(name: str, dtype: torch.dtype) -> Any:
+    from ..demo import load_demo_sd15, load_demo_sdxl
+
+    return load_demo_sdxl(dtype) if name == DEMO else load_demo_sd15(dtype)
+
+
 def _load_path(path: Path, config: Path | None, dtype: torch.dtype) -> Any:
     if not path.exists() or path == Path():
-        raise OptionError(f"no model at {path}; give demo, a diffusers folder or an SDXL .safetensors file")
+        raise OptionError(f"no model at {path}; give demo, demo-sd15, a diffusers folder or an SDXL .safetensors file")
     try:
         import diffusers
         from diffusers.loaders.single_file_utils import SingleFileComponentError
