@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
+from itertools import combinations
 from typing import Any
 
 import pytest
 
 from skipstep import DeepCache
-from skipstep.deepcache import LinearForecast, VerbatimForecast
+from skipstep.deepcache import (
+    AdaptiveSchedule,
+    CalibratedForecast,
+    LinearForecast,
+    PlannedSlopes,
+    QuadraticForecast,
+    VerbatimForecast,
+)
 from skipstep.errors import OptionError, ScheduleError, SkipstepError
 
 
@@ -20,7 +28,8 @@ from skipstep.errors import OptionError, ScheduleError, SkipstepError
         (
             {"forecast": "cubic"},
             OptionError,
-            "forecast must be verbatim, linear or have history_size and predict, got 'cubic'",
+            "forecast must be verbatim, linear, linear_log_sigma, quadratic, quadratic_log_sigma, calibrated or have "
+            "history_size and predict, got 'cubic'",
         ),
         ({"power": 1.0}, ScheduleError, r"power must be above 1 and at most 10\.0, got 1\.0"),
         ({"power": float("nan")}, ScheduleError, "got nan"),
@@ -29,7 +38,7 @@ from skipstep.errors import OptionError, ScheduleError, SkipstepError
         ({"interval": 2.5}, OptionError, "interval must be a whole number, got 2.5"),
         ({"branch": True}, OptionError, "branch must be a whole number, got True"),
         ({"full_evaluations": (0, 2.5)}, OptionError, "full_evaluations must be a whole number, got 2.5"),
-        ({"forecast": None}, OptionError, "forecast must be verbatim, linear or have .* got None"),
+        ({"forecast": None}, OptionError, "forecast must be verbatim, linear, .* or have .* got None"),
         ({"full_evaluations": (0,), "center": 3}, OptionError, "both say when to run in full; give one of them"),
         ({"full_evaluations": ()}, ScheduleError, "non-empty list of indices"),
         ({"start_step": 1, "end_percent": 0.5}, OptionError, "in steps and in percent; give one of the two"),
@@ -42,6 +51,13 @@ from skipstep.errors import OptionError, ScheduleError, SkipstepError
         ({"start_step": -1}, OptionError, "0 <= start < end, got -1 and None"),
         ({"start_step": 5, "end_step": 5}, OptionError, "0 <= start < end, got 5 and 5"),
         ({"end_step": 0}, OptionError, "0 <= start < end, got 0 and 0"),
+        ({"spacing": "even"}, OptionError, "spacing must be uniform or spread, got 'even'"),
+        ({"passes": (0, None)}, ScheduleError, "a plan must begin with a full pass"),
+        ({"passes": ()}, ScheduleError, "a plan must begin with a full pass"),
+        ({"passes": (None, -1)}, ScheduleError, "branches of a plan must be 0 or more"),
+        ({"passes": (None, 1.5)}, OptionError, "passes must be a whole number, got 1.5"),
+        ({"tolerance": 0.0}, ScheduleError, r"tolerance must be above 0, got 0\.0"),
+        ({"tolerance": float("nan")}, ScheduleError, "tolerance must be above 0, got nan"),
     ],
 )
 def test_a_value_out_of_range_is_refused(options: dict[str, Any], kind: type[SkipstepError], message: str) -> None:
@@ -64,6 +80,64 @@ def test_the_forecast_is_made_from_its_name_or_taken_as_it_is() -> None:
     assert isinstance(DeepCache().new_forecast(), LinearForecast)
     assert isinstance(DeepCache(forecast="verbatim").new_forecast(), VerbatimForecast)
     assert DeepCache(forecast=own).new_forecast() is own
+    assert DeepCache(forecast="linear_log_sigma").new_forecast() == LinearForecast("log_sigma")
+    assert DeepCache(forecast="quadratic").new_forecast() == QuadraticForecast()
+    assert DeepCache(forecast="quadratic_log_sigma").new_forecast() == QuadraticForecast("log_sigma")
+
+
+def test_the_calibrated_forecast_is_the_straight_line_until_it_has_slopes() -> None:
+    slopes, options = PlannedSlopes({}), DeepCache(forecast="calibrated")
+    assert options.new_forecast() == LinearForecast()
+    assert options.new_forecast(slopes) == CalibratedForecast(slopes)
+    assert DeepCache(forecast="linear").new_forecast(slopes) == LinearForecast()  # asks for none
+
+
+WAYS: dict[str, Any] = {
+    "center": 3,
+    "full_evaluations": (0, 2),
+    "spacing": "spread",
+    "passes": (None, 0),
+    "tolerance": 0.2,
+}
+
+
+@pytest.mark.parametrize(("one", "other"), [*combinations(WAYS, 2)])
+def test_two_ways_of_saying_when_are_refused(one: str, other: str) -> None:
+    with pytest.raises(OptionError, match=f"^{one} and {other} both say when to run in full; give one of them$"):
+        DeepCache(**{one: WAYS[one], other: WAYS[other]})
+    DeepCache(**{one: WAYS[one]})
+
+
+@pytest.mark.parametrize("way", ["passes", "tolerance"])
+@pytest.mark.parametrize("edge", [{"start_step": 1}, {"end_step": 4}, {"start_percent": 0.1}, {"end_percent": 0.9}])
+def test_what_decides_for_the_whole_run_has_no_window(way: str, edge: dict[str, Any]) -> None:
+    with pytest.raises(
+        OptionError, match=f"^{way} decides for the whole run; leave the window of steps or percent out"
+    ):
+        DeepCache(**{way: WAYS[way], **edge})
+    assert DeepCache(**edge).is_windowed
+    assert not DeepCache(**{way: WAYS[way]}).is_windowed
+
+
+def test_a_plan_of_several_branches_cannot_be_calibrated_on_one() -> None:
+    with pytest.raises(OptionError, match=r"measures one branch, and the passes cut at \(0, 2\); give passes of one"):
+        DeepCache(forecast="calibrated", passes=(None, 2, 0))
+    DeepCache(forecast="calibrated", passes=(None, 2, 2))
+    DeepCache(forecast=CalibratedForecast(PlannedSlopes({})), passes=(None, 2, 0))
+
+
+def test_the_branches_are_those_of_the_plan_or_the_one() -> None:
+    assert DeepCache(branch=3).branches == (3,)
+    assert DeepCache(branch=3, passes=(None, 2, 0, None, 2)).branches == (0, 2)
+    listed: Any = [None, 2, 0]
+    assert DeepCache(passes=listed) == DeepCache(passes=(None, 2, 0))
+    assert hash(DeepCache(passes=listed)) == hash(DeepCache(passes=(None, 2, 0)))
+
+
+def test_tolerance_is_told_the_length_of_the_run() -> None:
+    schedule = DeepCache(tolerance=0.3).schedule(evaluations=9)
+    assert isinstance(schedule, AdaptiveSchedule)
+    assert (schedule.tolerance, schedule.evaluations) == (0.3, 9)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +158,14 @@ def test_the_forecast_is_made_from_its_name_or_taken_as_it_is() -> None:
         ({"full_evaluations": (0, 1, 8)}, 1, "FFrrrrrrFrrr"),
         ({"full_evaluations": (1, 6)}, 1, "FFrrrrFrrrrr"),
         ({"full_evaluations": (1, 6), "start_step": 4, "end_step": 8}, 1, "FFFFFrFrFFFF"),  # of the run, not the window
+        ({"spacing": "spread"}, 1, "FrrFrrrFrrrF"),
+        ({"spacing": "spread", "interval": 12}, 1, "Frrrrrrrrrrr"),
+        ({"spacing": "spread", "start_step": 2, "end_step": 10, "interval": 4}, 1, "FFFrrrrrrFFF"),
+        ({"spacing": "spread", "start_percent": 0.5}, 1, "FFFFFFFrrrrF"),
+        ({"spacing": "spread", "start_step": 2}, 2, "FFFFFrrFrrrF"),
+        ({"spacing": "spread", "start_step": 12}, 1, "FFFFFFFFFFFF"),
+        ({"spacing": "spread", "interval": 1}, 1, "FFFFFFFFFFFF"),
+        ({"passes": (None, 2, 0, None, 1)}, 1, "FrrFrFFFFFFF"),
         ({"interval": 3, "center": 0, "power": 1.5}, 1, "FFrrFrrFrrrr"),  # 12 * (0, 1/4, 2/4, 3/4) ** 1.5
         ({"interval": 3, "center": 4, "start_step": 4}, 1, "FFFFFFrrFrrr"),  # 4 + 8 * (0, 1/3, 2/3) ** 1.4
     ],
@@ -93,7 +175,9 @@ def test_the_schedule_is_that_asked_for(options: dict[str, Any], order: int, exp
     assert "".join("F" if schedule.is_full(evaluation) else "r" for evaluation in range(12)) == expected
 
 
-@pytest.mark.parametrize("options", [{"end_percent": 0.5}, {"start_percent": 0.5}, {"center": 3}])
+@pytest.mark.parametrize(
+    "options", [{"end_percent": 0.5}, {"start_percent": 0.5}, {"center": 3}, {"spacing": "spread"}]
+)
 def test_what_needs_the_length_of_the_run_says_so(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match="does not say how many steps it runs; give the window in steps"):
         DeepCache(**options).schedule(evaluations=None)

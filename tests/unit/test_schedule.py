@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
-from skipstep.deepcache import ExplicitSchedule, ReuseSchedule, UniformSchedule, WindowedSchedule, quadratic_schedule
+from skipstep.deepcache import (
+    AdaptiveSchedule,
+    ExplicitSchedule,
+    PlannedSchedule,
+    ReuseSchedule,
+    UniformSchedule,
+    WindowedSchedule,
+    quadratic_schedule,
+    spread_schedule,
+)
+from skipstep.deepcache.schedule import LearningSchedule, MixedSchedule
 from skipstep.errors import ScheduleError
 
 
@@ -100,3 +112,75 @@ def test_a_quadratic_schedule_that_cannot_be_is_refused(arguments: dict[str, flo
     with pytest.raises(ScheduleError, match=message) as error:
         quadratic_schedule(10, int(options["full_passes"]), center=int(options["center"]), power=options["power"])
     assert isinstance(error.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("plan", "expected"),
+    [((None,), "FFFF"), ((None, 0, 2, None), "FrrF"), ((None, 1), "FrFF"), ((None, None, 0, 0), "FFrr")],
+)
+def test_a_plan_says_what_each_evaluation_is_and_after_it_all_are_full(
+    plan: tuple[int | None, ...], expected: str
+) -> None:
+    schedule = PlannedSchedule(plan)
+    assert passes(schedule, 4) == expected
+    assert passes(schedule, 6)[4:] == "FF"
+    for evaluation, branch in enumerate(plan):
+        if branch is not None:
+            assert schedule.branch_at(evaluation) == branch
+
+
+def test_the_branches_of_a_plan_are_those_in_use() -> None:
+    assert PlannedSchedule((None, 4, 0, None, 4)).branches == (0, 4)
+    assert PlannedSchedule((None, 3)).branches == (3,)
+    assert PlannedSchedule((None, None)).branches == (0,)
+
+
+@pytest.mark.parametrize("plan", [(), (0,), (2, None)])
+def test_a_plan_begins_with_a_full_pass(plan: tuple[int | None, ...]) -> None:
+    with pytest.raises(ScheduleError, match=r"a plan must begin with a full pass \(None\), got"):
+        PlannedSchedule(plan)
+
+
+def test_a_plan_has_no_negative_branch() -> None:
+    with pytest.raises(ScheduleError, match=r"branches of a plan must be 0 or more, got \(None, 1, -1\)"):
+        PlannedSchedule((None, 1, -1))
+
+
+def test_which_schedules_mix_branches_and_which_watch_the_run() -> None:
+    plain = [UniformSchedule(2), ExplicitSchedule([0]), WindowedSchedule(UniformSchedule(2), 0, 4)]
+    assert isinstance(PlannedSchedule((None,)), MixedSchedule)
+    assert isinstance(AdaptiveSchedule(0.2), LearningSchedule)
+    assert not isinstance(PlannedSchedule((None,)), LearningSchedule)
+    assert not any(isinstance(schedule, (MixedSchedule, LearningSchedule)) for schedule in plain)
+    assert not isinstance(AdaptiveSchedule(0.2), MixedSchedule)
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "full_passes", "expected"),
+    [
+        (10, 4, "FrrFrrFrrF"),
+        (12, 4, "FrrFrrrFrrrF"),
+        (5, 5, "FFFFF"),
+        (7, 1, "Frrrrrr"),
+        (7, 2, "FrrrrrF"),
+        (1, 1, "F"),
+    ],
+)
+def test_spread_full_passes_are_even_and_take_in_both_ends(evaluations: int, full_passes: int, expected: str) -> None:
+    assert passes(spread_schedule(evaluations, full_passes), evaluations) == expected
+
+
+def test_spread_full_passes_are_as_many_as_asked_for_and_their_gaps_alike() -> None:
+    for evaluations in range(2, 40):
+        for full_passes in range(2, evaluations + 1):
+            chosen = sorted(spread_schedule(evaluations, full_passes).full_evaluations)
+            gaps = [later - earlier for earlier, later in pairwise(chosen)]
+            assert (len(chosen), chosen[0], chosen[-1]) == (full_passes, 0, evaluations - 1)
+            assert max(gaps) - min(gaps) <= 1
+            assert gaps == sorted(gaps)  # features change fastest at the beginning
+
+
+@pytest.mark.parametrize("full_passes", [0, 11])
+def test_full_passes_that_do_not_fit_are_not_spread(full_passes: int) -> None:
+    with pytest.raises(ScheduleError, match=rf"full passes must be 1\.\.10 for 10 evaluations, got {full_passes}"):
+        spread_schedule(10, full_passes)

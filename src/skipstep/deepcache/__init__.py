@@ -1,26 +1,53 @@
-"""The core: a UNet cut at one skip connection, run in full or around stored deep features. Needs torch only."""
+"""The core: a UNet cut at skip connections, run in full or around stored deep features. Needs torch only."""
 
+from .adaptive import AdaptiveSchedule
+from .calibrated import CalibratedForecast, PlannedSlopes, Slopes, SlopeTable
+from .calibration import CalibrationMemory, Calibrations, RunShape
 from .diffusers_unet import DiffusersUNetSplit, count_skips
-from .forecast import FeatureHistory, Forecast, LinearForecast, Position, VerbatimForecast
+from .forecast import FeatureHistory, Forecast, LinearForecast, Position, QuadraticForecast, VerbatimForecast
+from .mixed_unet import DiffusersMixedSplit
 from .options import DeepCache
 from .pipeline import AttachedRun, attach, speed_up
 from .report import PassFlops, RunReport
-from .schedule import ExplicitSchedule, ReuseSchedule, UniformSchedule, WindowedSchedule, quadratic_schedule
-from .session import DeepCacheSession, UNetSplit
+from .responses import Responses, ResponseSession
+from .schedule import (
+    ExplicitSchedule,
+    PlannedSchedule,
+    ReuseSchedule,
+    UniformSchedule,
+    WindowedSchedule,
+    quadratic_schedule,
+    spread_schedule,
+)
+from .session import DeepCacheSession, MixedSplit, UNetSplit
 
 __all__ = [
+    "AdaptiveSchedule",
     "AttachedRun",
+    "CalibratedForecast",
+    "CalibrationMemory",
+    "Calibrations",
     "DeepCache",
     "DeepCacheSession",
+    "DiffusersMixedSplit",
     "DiffusersUNetSplit",
     "ExplicitSchedule",
     "FeatureHistory",
     "Forecast",
     "LinearForecast",
+    "MixedSplit",
     "PassFlops",
+    "PlannedSchedule",
+    "PlannedSlopes",
     "Position",
+    "QuadraticForecast",
+    "ResponseSession",
+    "Responses",
     "ReuseSchedule",
     "RunReport",
+    "RunShape",
+    "SlopeTable",
+    "Slopes",
     "UNetSplit",
     "UniformSchedule",
     "VerbatimForecast",
@@ -29,4 +56,5 @@ __all__ = [
     "count_skips",
     "quadratic_schedule",
     "speed_up",
+    "spread_schedule",
 ]

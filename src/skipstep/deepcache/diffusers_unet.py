@@ -125,6 +125,15 @@ class DiffusersUNetSplit:
             self._slot.features = None
         return self._after(output)
 
+    @property
+    def tapped(self) -> Any:
+        """The view of the UNet that full passes run, which keeps the deep features for `take`."""
+        return self._full
+
+    def take(self) -> Tensor:
+        """The deep features of the latest run of `tapped`, which are forgotten here."""
+        return self._tap.take()
+
     def _down_path(self) -> tuple[list[nn.Module], int, bool]:
         """The blocks that make skips 0 to `branch`, how many of them are whole, and whether one is cut."""
         blocks: list[nn.Module] = []

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ._view import bare_view
 from .diffusers_unet import DiffusersUNetSplit
+from .options import DeepCache
 from .report import PassFlops
 
 
@@ -70,6 +71,18 @@ def count_flops(unet: Any, branch: int, shapes: InputShapes) -> PassFlops | None
     if key not in counted:
         counted[key] = _count(unet, branch, shapes, parameters[0])
     return counted[key]
+
+
+def count_plan_flops(unet: Any, options: DeepCache, shapes: InputShapes) -> PassFlops | None:
+    """The same for all that `options` may run; where a plan mixes branches, a reuse pass is the mean of the plan's."""
+    if options.passes is None:
+        return count_flops(unet, options.branch, shapes)
+    branches = [branch for branch in options.passes if branch is not None] or [0]
+    counts = {branch: count_flops(unet, branch, shapes) for branch in set(branches)}
+    known = [count for branch in branches if (count := counts[branch]) is not None]
+    if len(known) < len(branches):
+        return None
+    return PassFlops(full=known[0].full, reuse=round(sum(count.reuse for count in known) / len(known)))
 
 
 def _count(unet: Any, branch: int, shapes: InputShapes, weights: Tensor) -> PassFlops:

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from ..errors import OptionError
+
+INDEX, LOG_SIGMA = "evaluation", "log_sigma"
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where in a run a UNet evaluation stands, counted from 0 within its key."""
+    """Where in a run a UNet evaluation stands.
+
+    `evaluation` counts from 0 within its key; `log_sigma` is the natural logarithm of the noise level (the ratio of
+    noise to signal), None where the sampler does not tell; `branch` is the cut whose features are meant.
+    """
 
     evaluation: int
+    log_sigma: float | None = None
+    branch: int = 0
+
+    def along(self, coordinate: str) -> float | None:
+        """This position in a forecast's coordinate, growing as the run goes on; None where it is not known."""
+        if coordinate == INDEX:
+            return float(self.evaluation)
+        return None if self.log_sigma is None else -self.log_sigma
 
 
 class FeatureHistory:
@@ -70,15 +87,32 @@ class VerbatimForecast:
         return history[-1][1]
 
 
+def _gaps(positions: Sequence[Position], coordinate: str) -> list[float]:
+    """How far each position is from the one before; in evaluations where the coordinate does not tell them apart."""
+    places = [place for position in positions if (place := position.along(coordinate)) is not None]
+    gaps = [later - place for place, later in pairwise(places)]
+    if len(places) < len(positions) or min(gaps[:-1]) <= 0 or gaps[-1] < 0:
+        return [float(later.evaluation - position.evaluation) for position, later in pairwise(positions)]
+    return gaps
+
+
 @dataclass(frozen=True, slots=True)
 class LinearForecast:
-    """The straight line through the latest two, in the evaluation index: TaylorSeer at order 1 (arXiv:2503.06923).
+    """The straight line through the latest two: TaylorSeer at order 1 (arXiv:2503.06923).
 
-    It goes no farther than the two were apart, so that the slope between neighbours is not drawn out over a wide gap.
-    With a single full pass behind it, it is verbatim.
+    `coordinate` is "evaluation" (its index) or "log_sigma" (then, where a sampler does not tell its noise levels or
+    repeats one, the index). It goes no farther than the two were apart, so that the slope between neighbours is not
+    drawn out over a wide gap. With a single full pass behind it, it is verbatim.
+
+    Raises:
+        OptionError: if the coordinate is another.
     """
 
+    coordinate: str = INDEX
     history_size: int = 2
+
+    def __post_init__(self) -> None:
+        check_coordinate(self.coordinate)
 
     def predict(self, history: FeatureHistory, at: Position) -> Tensor:
         """F_last + (F_last - F_previous) * r, where r = (at - last) / (last - previous), and at most 1."""
@@ -86,6 +120,61 @@ class LinearForecast:
         if len(history) < 2:
             return last
         previous_at, previous = history[-2]
-        gap = last_at.evaluation - previous_at.evaluation
-        ahead = min(at.evaluation - last_at.evaluation, gap)
-        return torch.lerp(previous, last, 1 + ahead / gap)
+        return extrapolate(previous, last, linear_reach(previous_at, last_at, at, self.coordinate))
+
+
+@dataclass(frozen=True, slots=True)
+class QuadraticForecast:
+    """The parabola through the latest three, its curvature damped: TaylorSeer at order 2 (arXiv:2503.06923).
+
+    `damping` scales the curvature: 1 is the whole parabola, which overshoots where gaps are wide (docs/forecast.md), 0
+    the straight line. Reach and coordinate are those of `LinearForecast`, which it is behind fewer than three passes.
+    Computed in float32 whatever the type of the features.
+
+    Raises:
+        OptionError: if the coordinate is another, or the damping is outside 0..1.
+    """
+
+    coordinate: str = INDEX
+    damping: float = 0.5
+    history_size: int = 3
+
+    def __post_init__(self) -> None:
+        check_coordinate(self.coordinate)
+        if not 0 <= self.damping <= 1:
+            raise OptionError(f"damping must be 0..1, got {self.damping}; 0.5 is usual")
+
+    def predict(self, history: FeatureHistory, at: Position) -> Tensor:
+        """Newton's form on the divided differences of the three."""
+        if len(history) < 3:
+            return LinearForecast(self.coordinate).predict(history, at)
+        (first_at, first), (middle_at, middle), (last_at, last) = history
+        before, second, step = _gaps((first_at, middle_at, last_at, at), self.coordinate)
+        step = min(step, second)
+        ahead = step / second
+        bend = self.damping * step * (step + second) / (before + second)  # times the second difference
+        weight_last = 1 + ahead + bend / second
+        weight_middle = -ahead - bend * (1 / second + 1 / before)
+        total = last.float() * weight_last + middle.float() * weight_middle + first.float() * (bend / before)
+        return total.to(last.dtype)
+
+
+def linear_reach(previous: Position, last: Position, at: Position, coordinate: str = INDEX) -> float:
+    """r of the straight line: how far ahead in units of the gap before, and at most 1."""
+    gap, ahead = _gaps((previous, last, at), coordinate)
+    return min(ahead / gap, 1.0)
+
+
+def extrapolate(previous: Tensor, last: Tensor, reach: float) -> Tensor:
+    """F_last + reach * (F_last - F_previous) in one kernel, which computes in float32 for half types."""
+    return torch.lerp(previous, last, 1 + reach)
+
+
+def check_coordinate(name: str) -> None:
+    """Refuse a coordinate that is not known.
+
+    Raises:
+        OptionError: naming those that are.
+    """
+    if name not in (INDEX, LOG_SIGMA):
+        raise OptionError(f"coordinate must be {INDEX} or {LOG_SIGMA}, got {name!r}")

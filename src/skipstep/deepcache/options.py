@@ -6,11 +6,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import OptionError, ScheduleError
-from .forecast import Forecast, LinearForecast, VerbatimForecast
-from .schedule import ExplicitSchedule, ReuseSchedule, UniformSchedule, WindowedSchedule, quadratic_schedule
+from .adaptive import AdaptiveSchedule
+from .calibrated import CalibratedForecast, Slopes
+from .forecast import LOG_SIGMA, Forecast, LinearForecast, QuadraticForecast, VerbatimForecast
+from .schedule import (
+    ExplicitSchedule,
+    PlannedSchedule,
+    ReuseSchedule,
+    UniformSchedule,
+    WindowedSchedule,
+    quadratic_schedule,
+    spread_schedule,
+)
 
 MAX_POWER = 10.0
-FORECASTS: dict[str, Callable[[], Forecast]] = {"verbatim": VerbatimForecast, "linear": LinearForecast}
+FORECASTS: dict[str, Callable[[], Forecast]] = {
+    "verbatim": VerbatimForecast,
+    "linear": LinearForecast,
+    "linear_log_sigma": lambda: LinearForecast(LOG_SIGMA),
+    "quadratic": QuadraticForecast,
+    "quadratic_log_sigma": lambda: QuadraticForecast(LOG_SIGMA),
+}
+CALIBRATED = "calibrated"
+SPACINGS = ("uniform", "spread")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,11 +37,18 @@ class DeepCache:
 
     `interval`: evaluations from one full pass to the next; 1 runs every pass in full.
     `branch`: index of the skip connection at which the UNet is cut; 0 is fastest.
-    `forecast`: "verbatim", "linear" or an object with `history_size` and `predict`.
+    `forecast`: "verbatim", "linear", "linear_log_sigma", "quadratic", "quadratic_log_sigma", "calibrated" (the first
+    run is uncached and measures the slopes of those after it) or an object with `history_size` and `predict`.
+    `spacing`: "uniform", or "spread": as many full passes as `interval` gives, evenly from the first evaluation to
+    the last, which is then a full pass.
     `center`, `power`: with a center (an evaluation index), as many full passes as `interval` gives are spread
     non-uniformly, denser around it (arXiv:2312.00858, section 3.3).
     `full_evaluations`: the exact evaluations to run in full, instead of all of the above about when; they count from
     the start of the run.
+    `passes`: what each evaluation is, instead of all of the above about when and where: None for a full pass, else
+    the branch of its reuse pass; several branches may be mixed.
+    `tolerance`: without a plan, full passes as often as keeps the forecast's own error near this share of the
+    features (docs/forecast.md), instead of `interval`.
     `start_step`, `end_step`: steps [start, end) in which features may be reused; outside, every pass is full, and so
     is the first inside.
     `start_percent`, `end_percent`: the same window as fractions (0 to 1) of the run's steps.
@@ -39,6 +64,9 @@ class DeepCache:
     center: int | None = None
     power: float = 1.4
     full_evaluations: tuple[int, ...] | None = None
+    spacing: str = "uniform"
+    passes: tuple[int | None, ...] | None = None
+    tolerance: float | None = None
     start_step: int | None = None
     end_step: int | None = None
     start_percent: float | None = None
@@ -56,23 +84,60 @@ class DeepCache:
         if self.center is not None and self.center < 0:
             raise ScheduleError(f"center must be an evaluation index from 0, got {self.center}")
         if self.full_evaluations is not None:
-            if self.center is not None:
-                raise OptionError("center and full_evaluations both say when to run in full; give one of them")
             for evaluation in self.full_evaluations:
                 check_whole("full_evaluations", evaluation)
             ExplicitSchedule(self.full_evaluations)
             object.__setattr__(self, "full_evaluations", tuple(self.full_evaluations))
         self._check_window()
+        self._check_when()
+
+    def _check_when(self) -> None:
+        """One way of saying when to run in full."""
+        if self.spacing not in SPACINGS:
+            raise OptionError(f"spacing must be {' or '.join(SPACINGS)}, got {self.spacing!r}")
+        ways = {
+            "center": self.center is not None,
+            "full_evaluations": self.full_evaluations is not None,
+            "spacing": self.spacing != "uniform",
+            "passes": self.passes is not None,
+            "tolerance": self.tolerance is not None,
+        }
+        given = [name for name, is_given in ways.items() if is_given]
+        if len(given) > 1:
+            raise OptionError(f"{' and '.join(given)} both say when to run in full; give one of them")
+        if given and given[0] in ("passes", "tolerance") and self.is_windowed:
+            raise OptionError(f"{given[0]} decides for the whole run; leave the window of steps or percent out")
+        if self.passes is not None:
+            for branch in self.passes:
+                check_whole("passes", branch)
+            object.__setattr__(self, "passes", PlannedSchedule(tuple(self.passes)).passes)
+            if self.forecast == CALIBRATED and len(self.branches) > 1:
+                raise OptionError(
+                    f"the calibrated forecast measures one branch, and the passes cut at {self.branches}; "
+                    "give passes of one branch, or a forecast with slopes for each"
+                )
+        if self.tolerance is not None:
+            AdaptiveSchedule(self.tolerance)
+
+    @property
+    def is_windowed(self) -> bool:
+        """Whether features may be reused in a part of the run only."""
+        window = (self.start_step, self.end_step, self.start_percent, self.end_percent)
+        return any(edge is not None for edge in window)
+
+    @property
+    def branches(self) -> tuple[int, ...]:
+        """The branches at which the UNet is cut in one run."""
+        return (self.branch,) if self.passes is None else PlannedSchedule(self.passes).branches
 
     def _check_forecast(self) -> None:
         if isinstance(self.forecast, str):
-            known = self.forecast in FORECASTS
+            known = self.forecast in (*FORECASTS, CALIBRATED)
         else:
             known = hasattr(self.forecast, "history_size") and hasattr(self.forecast, "predict")
         if not known:
-            raise OptionError(
-                f"forecast must be {', '.join(FORECASTS)} or have history_size and predict, got {self.forecast!r}"
-            )
+            names = ", ".join((*FORECASTS, CALIBRATED))
+            raise OptionError(f"forecast must be {names} or have history_size and predict, got {self.forecast!r}")
 
     def _check_window(self) -> None:
         by_step = self.start_step is not None or self.end_step is not None
@@ -86,8 +151,10 @@ class DeepCache:
         if first < 0 or (self.end_step is not None and self.end_step <= first):
             raise OptionError(f"start_step and end_step must have 0 <= start < end, got {first} and {self.end_step}")
 
-    def new_forecast(self) -> Forecast:
-        """The forecast object that these options name."""
+    def new_forecast(self, slopes: Slopes | None = None) -> Forecast:
+        """The forecast object that these options name; "calibrated" is the straight line without `slopes`."""
+        if self.forecast == CALIBRATED:
+            return LinearForecast() if slopes is None else CalibratedForecast(slopes)
         return FORECASTS[self.forecast]() if isinstance(self.forecast, str) else self.forecast
 
     def schedule(self, *, evaluations: int | None, evaluations_per_step: int = 1) -> ReuseSchedule:
@@ -97,12 +164,19 @@ class DeepCache:
             OptionError: if the length of the run is needed and not known.
             ScheduleError: if the non-uniform schedule or the window does not fit the run.
         """
+        if self.passes is not None:
+            return PlannedSchedule(self.passes)
+        if self.tolerance is not None:
+            return AdaptiveSchedule(self.tolerance, evaluations)
         order = evaluations_per_step
         first, last = self._window(evaluations, order)
         if first >= last or (self.interval == 1 and self.full_evaluations is None):
             return UniformSchedule(1)
         if self.full_evaluations is not None:
             inner: ReuseSchedule = ExplicitSchedule(max(e - first * order, 0) for e in self.full_evaluations)
+        elif self.spacing == "spread":
+            length = min(last * order, _known(evaluations)) - first * order
+            inner = spread_schedule(length, -(-length // self.interval)) if length > 0 else UniformSchedule(1)
         elif self.center is not None:
             end = last * order if evaluations is None else min(last * order, evaluations)
             inner = self._around_center(first * order, _known(None if end >= _FOREVER else end))
@@ -145,5 +219,7 @@ def check_whole(name: str, value: object) -> None:
 
 def _known(evaluations: int | None) -> int:
     if evaluations is None:
-        raise OptionError("this pipeline does not say how many steps it runs; give the window in steps, and no center")
+        raise OptionError(
+            "this pipeline does not say how many steps it runs; give the window in steps, and no center or spacing"
+        )
     return evaluations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -12,11 +11,17 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import AttachError, FewStepsWarning, OptionError, UnsupportedModelError
+from ._guidance import guidance_of
 from ._keys import CallKeys
-from .diffusers_unet import DiffusersUNetSplit
-from .flops import InputShapes, count_flops
-from .options import DeepCache
+from ._live import LiveSplit, live_split
+from ._noise import NoiseLevels
+from ._stand_in import StandIn
+from .calibration import CalibrationMemory, Calibrations, RunShape
+from .flops import InputShapes, count_plan_flops
+from .options import CALIBRATED, DeepCache
 from .report import PassLog, RunReport
+from .responses import Responses, ResponseSession
+from .schedule import ReuseSchedule
 from .session import DeepCacheSession
 
 FEW_STEPS = 10
@@ -25,81 +30,19 @@ _REPORTS = 100
 _KEYS = 8  # a pipeline that makes new conditionings at every step must not fill the memory with their features
 
 
-class _StandIn:
-    """What the pipeline calls in place of its UNet; all but the call is the UNet's own.
-
-    It passes for the UNet in `isinstance`, and attributes are read from and written to the UNet, so that loading a
-    LoRA, moving devices or reading the configuration act on the real one.
-    """
-
-    def __init__(self, unet: Any, run: AttachedRun) -> None:
-        object.__setattr__(self, "_unet", unet)
-        object.__setattr__(self, "_run", run)
-        object.__setattr__(self, "__module__", type(unet).__module__)  # diffusers notes where a component is from
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._run.evaluate(*args, **kwargs)
-
-    def _reset_stateful_cache(self, recurse: bool = True) -> None:  # diffusers calls it when a pipeline call ends
-        self._run.finish()
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> type:
-        return type(self._unet)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._unet, name)
-
-    def __dir__(self) -> list[str]:
-        return dir(self._unet)
-
-    def __copy__(self) -> Any:
-        return copy.copy(self._unet)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return copy.deepcopy(self._unet, memo)
-
-    def __reduce_ex__(self, protocol: Any) -> Any:  # a copy or a pickle is one of the UNet
-        return self._unet.__reduce_ex__(protocol)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._unet, name, value)
-
-    def __delattr__(self, name: str) -> None:
-        delattr(self._unet, name)
-
-    def __repr__(self) -> str:
-        return repr(self._unet)
-
-
-class _LiveSplit:
-    """A split made anew at each full pass, so that what is put on the UNet mid-run (a LoRA, FreeU) is in it."""
-
-    def __init__(self, unet: Any, branch: int) -> None:
-        self._unet = unet
-        self._split = DiffusersUNetSplit(unet, branch)
-
-    def full(self, *args: Any, **kwargs: Any) -> tuple[Any, Tensor]:
-        self._split = DiffusersUNetSplit(self._unet, self._split.branch)
-        return self._split.full(*args, **kwargs)
-
-    def reuse(self, features: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return self._split.reuse(features, *args, **kwargs)
-
-
 class AttachedRun:
     """Feature reuse on one pipeline, from `attach` to `detach`; each call of the pipeline is a run of its own.
 
     `on_pass`, if set, is called after every evaluation with its number in the run and its kind ("F" full, "r" reuse).
     """
 
-    def __init__(self, pipe: Any, options: DeepCache) -> None:
+    def __init__(self, pipe: Any, options: DeepCache, calibrations: Calibrations | None = None) -> None:
         unet = getattr(pipe, "unet", None)
         if unet is None:
             raise UnsupportedModelError(
                 f"{type(pipe).__name__} has no `unet`; skipstep speeds up UNet pipelines (SD1.5, SDXL, SVD)"
             )
-        if type(unet) is _StandIn:
+        if type(unet) is StandIn:
             owner = "this" if unet._run.pipe is pipe else "another"
             raise AttachError(
                 f"the pipeline's UNet is the stand-in of skipstep attached to {owner} pipeline; detach that first, "
@@ -107,18 +50,21 @@ class AttachedRun:
             )
         if not isinstance(options, DeepCache):
             raise OptionError(f"options must be a DeepCache, got {options!r}; for a preset: skipstep.engine.preset")
-        self._split = _LiveSplit(unet, options.branch)  # refuses what cannot be cut before anything runs
+        self._split = live_split(unet, options.branches)  # refuses what cannot be cut before anything runs
         self.pipe = pipe
         self.options = options
+        self.calibrations: Calibrations = CalibrationMemory() if calibrations is None else calibrations
         self.on_pass: Callable[[int, str], None] | None = None
         self._unet = unet
         self._attached = True
-        self._session: DeepCacheSession | None = None
+        self._session: DeepCacheSession | ResponseSession | None = None
+        self._shape: RunShape | None = None
+        self._noise = NoiseLevels(None)
         self._keys = CallKeys()
         self._timesteps: Any = None  # the scheduler makes them anew for every run
         self._shapes = InputShapes((), {})
         self._finished: deque[tuple[PassLog, InputShapes]] = deque(maxlen=_REPORTS)
-        pipe.unet = _StandIn(unet, self)
+        pipe.unet = StandIn(unet, self)
 
     @property
     def reports(self) -> list[RunReport]:
@@ -147,9 +93,10 @@ class AttachedRun:
             self.finish()
             self._timesteps = timesteps
         if self._session is None:
-            self._session, self._shapes = self._begin(), InputShapes.of(args, kwargs)
-        key = self._keys.key(sample, timestep, conditioning, getattr(scheduler, "step_index", None))
-        output = self._session(key, *args, **kwargs)
+            self._session, self._shapes = self._begin(timestep), InputShapes.of(args, kwargs)
+        step_index = getattr(scheduler, "step_index", None)
+        key = self._keys.key(sample, timestep, conditioning, step_index)
+        output = self._session(key, *args, log_sigma=self._noise.at(timestep, step_index), **kwargs)
         if self.on_pass is not None:
             self.on_pass(len(self._session.log) - 1, self._session.log.latest)
         return output
@@ -158,6 +105,10 @@ class AttachedRun:
         """End the current run and drop its features. Pipelines call this themselves when they return."""
         session, self._session, self._keys = self._session, None, CallKeys()
         if session is not None:
+            shape = self._shape
+            if isinstance(session, ResponseSession) and shape is not None and session.is_whole(shape.evaluations):
+                session.finish()
+                self.calibrations.put(shape, session.responses)
             session.close()
             self._finished.append((session.log, self._shapes))
 
@@ -174,27 +125,47 @@ class AttachedRun:
         """End the run and, if the pipeline still has the stand-in, give its UNet back; False if it has not."""
         self.finish()
         self._attached = False
-        if type(self.pipe.unet) is not _StandIn or self.pipe.unet._run is not self:
+        if type(self.pipe.unet) is not StandIn or self.pipe.unet._run is not self:
             return False
         self.pipe.unet = self._unet
         return True
 
     def _report(self, log: PassLog, shapes: InputShapes) -> RunReport:
-        return log.report(count_flops(self._unet, self.options.branch, shapes))
+        return log.report(count_plan_flops(self._unet, self.options, shapes))
 
-    def _begin(self) -> DeepCacheSession:
+    def _begin(self, timestep: Any) -> DeepCacheSession | ResponseSession:
+        scheduler = getattr(self.pipe, "scheduler", None)
         evaluations = getattr(self.pipe, "num_timesteps", None)
-        order = int(getattr(getattr(self.pipe, "scheduler", None), "order", 1))
+        order = int(getattr(scheduler, "order", 1))
         schedule = self.options.schedule(evaluations=evaluations, evaluations_per_step=order)
+        self._noise = NoiseLevels(scheduler)
+        self._warn_of_few_steps(schedule, evaluations, order)
+        if self.options.forecast != CALIBRATED or evaluations is None or not self._reuses(schedule, evaluations):
+            return DeepCacheSession(self._split, schedule, self.options.new_forecast(), max_keys=_KEYS)
+        (branch,) = self.options.branches
+        levels = self._noise.of_run(evaluations, timestep, getattr(scheduler, "step_index", None))
+        self._shape = RunShape.of(branch, evaluations, levels, type(scheduler).__name__)
+        slopes = self.calibrations.get(self._shape)
+        if slopes is None:  # this run is uncached, and the next ones go by what it tells
+            split, responses = LiveSplit(self._unet, branch), Responses(branch, levels)
+            window, guide = self.calibrations.window, guidance_of(self.pipe)
+            return ResponseSession(split, responses, window=window, max_keys=_KEYS, guide=guide)
+        return DeepCacheSession(self._split, schedule, self.options.new_forecast(slopes), max_keys=_KEYS)
+
+    def _reuses(self, schedule: ReuseSchedule, evaluations: int) -> bool:
+        return self.options.tolerance is not None or not all(map(schedule.is_full, range(evaluations)))
+
+    def _warn_of_few_steps(self, schedule: ReuseSchedule, evaluations: int | None, order: int) -> None:
         steps = None if evaluations is None else -(-evaluations // order)
-        if steps is not None and steps < FEW_STEPS and not all(map(schedule.is_full, range(steps * order))):
+        if self.options.passes is not None or self.options.tolerance is not None:
+            return  # a plan was measured; tolerance is decided step by step
+        if steps is not None and steps < FEW_STEPS and self._reuses(schedule, steps * order):
             warnings.warn(
                 f"{steps} steps: below {FEW_STEPS} neighbouring evaluations differ too much to share features; "
                 "expect a visibly different picture, or use interval 1",
                 FewStepsWarning,
-                stacklevel=2,
+                stacklevel=5,
             )
-        return DeepCacheSession(self._split, schedule, self.options.new_forecast(), max_keys=_KEYS)
 
 
 def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Any, Tensor]:
@@ -208,21 +179,24 @@ def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Any, 
     return named["sample"], named["timestep"], named["encoder_hidden_states"]
 
 
-def attach(pipe: Any, options: DeepCache | None = None) -> AttachedRun:
+def attach(pipe: Any, options: DeepCache | None = None, *, calibrations: Calibrations | None = None) -> AttachedRun:
     """Reuse deep features in all calls of `pipe` until `detach`.
 
     `pipe` is any diffusers pipeline with a `unet`. Its `unet` slot is replaced; the UNet itself is not touched.
+    `calibrations` keeps what the "calibrated" forecast measures; without it, that lasts until `detach`.
 
     Raises:
         UnsupportedModelError: if the pipeline has no UNet that can be cut.
         BranchError: if the UNet has no such branch.
         AttachError: if the pipeline is attached already.
     """
-    return AttachedRun(pipe, DeepCache() if options is None else options)
+    return AttachedRun(pipe, DeepCache() if options is None else options, calibrations)
 
 
 @contextmanager
-def speed_up(pipe: Any, options: DeepCache | None = None) -> Iterator[AttachedRun]:
+def speed_up(
+    pipe: Any, options: DeepCache | None = None, *, calibrations: Calibrations | None = None
+) -> Iterator[AttachedRun]:
     """Reuse deep features in the calls of `pipe` inside the `with` block; afterwards the pipeline is as before.
 
     Example:
@@ -233,7 +207,7 @@ def speed_up(pipe: Any, options: DeepCache | None = None) -> Iterator[AttachedRu
     Raises:
         as `attach`.
     """
-    run = attach(pipe, options)
+    run = attach(pipe, options, calibrations=calibrations)
     try:
         yield run
     except BaseException:

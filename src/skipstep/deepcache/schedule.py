@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ..errors import ScheduleError
 
@@ -14,6 +14,28 @@ class ReuseSchedule(Protocol):
 
     def is_full(self, evaluation: int) -> bool:
         """Whether the UNet evaluation `evaluation` (counted from 0 within a key) must be a full pass."""
+        ...
+
+
+@runtime_checkable
+class MixedSchedule(ReuseSchedule, Protocol):
+    """A schedule whose reuse passes may each cut the UNet at another skip connection."""
+
+    def branch_at(self, evaluation: int) -> int:
+        """The branch of the reuse pass at `evaluation`."""
+        ...
+
+
+@runtime_checkable
+class LearningSchedule(ReuseSchedule, Protocol):
+    """A schedule that decides by how well features were forecast."""
+
+    def start(self) -> LearningSchedule:
+        """A new one of the same settings, for one key."""
+        ...
+
+    def compare(self, evaluation: int, predicted: Any, features: Any) -> None:
+        """See what was forecast for the full pass `evaluation`, and what it computed; must not wait for the device."""
         ...
 
 
@@ -61,6 +83,38 @@ class ExplicitSchedule:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedSchedule:
+    """What each evaluation is: None for a full pass, else the branch of its reuse pass. Beyond the end all are full.
+
+    Raises:
+        ScheduleError: if the first is not full, or a branch is negative.
+    """
+
+    passes: tuple[int | None, ...]
+
+    def __post_init__(self) -> None:
+        if not self.passes or self.passes[0] is not None:
+            raise ScheduleError(f"a plan must begin with a full pass (None), got {self.passes[:1]}")
+        if any(branch is not None and branch < 0 for branch in self.passes):
+            raise ScheduleError(f"branches of a plan must be 0 or more, got {self.passes}")
+
+    @property
+    def branches(self) -> tuple[int, ...]:
+        """The branches in use, shallowest first; (0,) if every pass is full."""
+        return tuple(sorted({branch for branch in self.passes if branch is not None})) or (0,)
+
+    def is_full(self, evaluation: int) -> bool:
+        """True where the plan says so, and after its end."""
+        return evaluation >= len(self.passes) or self.passes[evaluation] is None
+
+    def branch_at(self, evaluation: int) -> int:
+        """The branch of the reuse pass at `evaluation`."""
+        branch = self.passes[evaluation]
+        assert branch is not None
+        return branch
+
+
+@dataclass(frozen=True, slots=True)
 class WindowedSchedule:
     """Follows `inner` for steps in [start_step, end_step) and runs full passes outside.
 
@@ -90,6 +144,25 @@ class WindowedSchedule:
         if not first <= evaluation < self.end_step * self.evaluations_per_step:
             return True
         return self.inner.is_full(evaluation - first)
+
+
+def spread_schedule(evaluations: int, full_passes: int) -> ExplicitSchedule:
+    """Full passes spread from the first evaluation to the last, both included; what is left over widens the last gaps.
+
+    Features change fastest at the beginning.
+    The last evaluation makes the picture's detail and has no later one to mend it: on the demo model a uniform
+    schedule that ends in reuse passes loses 5 dB there (docs/forecast.md).
+
+    Raises:
+        ScheduleError: if there are not 1 to `evaluations` full passes.
+    """
+    if not 1 <= full_passes <= evaluations:
+        raise ScheduleError(f"full passes must be 1..{evaluations} for {evaluations} evaluations, got {full_passes}")
+    if full_passes == 1:
+        return ExplicitSchedule((0,))
+    gap, left = divmod(evaluations - 1, full_passes - 1)
+    narrow = full_passes - 1 - left
+    return ExplicitSchedule(index * gap + max(index - narrow, 0) for index in range(full_passes))
 
 
 def quadratic_schedule(evaluations: int, full_passes: int, *, center: int, power: float) -> ExplicitSchedule:
