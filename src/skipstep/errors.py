@@ -7,10 +7,12 @@
   + UnsupportedModelError (TypeError)     not a UNet that can be cut
   + UnsupportedFeatureError (RuntimeError)  something the reuse pass could not honour exactly
   + AttachError (RuntimeError)            attached twice, or detached out of order
+  + PlanError (ValueError)                a plan that is damaged or for something else
   + ModelLoadError (ValueError)           a model path that is not there, not readable or not safe
   + OutputError (OSError)                 a result that cannot be written
   + MissingExtraError (ImportError)       an optional dependency; names the `pip install` line
 
+* AdaptedPlanWarning (UserWarning)        a plan used for other steps or another sampler than it was measured for
 * FewStepsWarning (UserWarning)           so few steps that caching costs more than it gains
 * IgnoredInputWarning (UserWarning)       something that was asked for and has no effect
   + DemoVocabularyWarning                 words the demo model was never shown
@@ -47,6 +49,10 @@ class AttachError(SkipstepError, RuntimeError):
     """A pipeline is attached twice, or its UNet was replaced by someone else meanwhile."""
 
 
+class PlanError(SkipstepError, ValueError):
+    """A plan cannot be read, or is for another model, sampler or number of steps."""
+
+
 class ModelLoadError(SkipstepError, ValueError):
     """A model cannot be loaded from where it was asked for."""
 
@@ -57,6 +63,10 @@ class OutputError(SkipstepError, OSError):
 
 class MissingExtraError(SkipstepError, ImportError):
     """An optional dependency is not installed."""
+
+
+class AdaptedPlanWarning(UserWarning):
+    """A plan is used for other steps or another sampler than it was measured for."""
 
 
 class FewStepsWarning(UserWarning):

@@ -14,9 +14,9 @@ from rich.console import Console
 from skipstep import __version__
 from skipstep.cli import _console, main
 from skipstep.cli._console import PassBars
-from skipstep.engine import SAMPLERS, ImageEngine
+from skipstep.engine import SAMPLERS, ImageEngine, caches
 
-FOX = ("image", "a fox on a blue background", "--width", "64", "--height", "64", "--steps", "12", "--seed", "3")
+FOX = ("image", "a fox on a blue background", "--width", "64", "--height", "64", "--steps", "11", "--seed", "3")
 
 
 def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -26,11 +26,14 @@ def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
     return int(stop.value.code or 0), printed.out, printed.err
 
 
-def test_image_writes_the_picture_and_says_what_it_cost(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_image_writes_the_picture_and_says_what_it_cost(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caches, "shipped_plans", lambda _: {})
     out = tmp_path / "fox.png"
     code, printed, errors = _run(capsys, *FOX, "--out", str(out))
     assert (code, errors) == (0, "")
-    assert "4 full + 8 reuse: FrrFrrFrrFrr" in printed
+    assert "4 full + 7 reuse: FrrFrrFrrrF" in printed
     assert "64 x 64, seed 3" in printed
     with Image.open(out) as picture:
         assert picture.size == (64, 64)
@@ -61,7 +64,7 @@ def test_options_override_the_preset(capsys: pytest.CaptureFixture[str], tmp_pat
     code, printed, _ = _run(capsys, *FOX, *options, "--out", str(tmp_path / "a.png"))
     assert code == 0
     assert "interval 4, branch 2, verbatim forecast" in printed
-    assert "FrrrFrrrFrrr" in printed
+    assert "FrrrrFrrrrF" in printed
 
 
 @pytest.mark.parametrize(
@@ -77,7 +80,7 @@ def test_options_override_the_preset(capsys: pytest.CaptureFixture[str], tmp_pat
         (
             ("--forecast", "oracle"),
             2,
-            "forecast must be verbatim, linear or have history_size and predict, got 'oracle'",
+            "quadratic_log_sigma, calibrated or have history_size and predict, got 'oracle'",
         ),
         (("--sampler", "eular"), 2, "got 'eular'"),
         (("--model", "nowhere"), 2, "no model at nowhere"),
@@ -167,7 +170,7 @@ def test_help_names_every_sampler_and_command(capsys: pytest.CaptureFixture[str]
     assert ", ".join(SAMPLERS) in " ".join(printed.split())
     code, printed, _ = _run(capsys)
     assert code == 0
-    assert all(command in printed for command in ("image", "models", "doctor"))
+    assert all(command in printed for command in ("image", "plan", "quality", "models", "doctor"))
 
 
 def test_models_and_doctor(capsys: pytest.CaptureFixture[str]) -> None:

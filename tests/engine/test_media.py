@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skipstep.engine import ImageEngine, ImageRequest, media
+from skipstep.engine import ImageEngine, ImageRequest, caches, media
 from skipstep.engine.metrics import image_psnr, image_ssim
 from skipstep.errors import OptionError, OutputError
 
@@ -69,9 +69,10 @@ def test_check_output_refuses(tmp_path: Path, name: str, error: type[Exception],
 
 
 def test_the_png_says_how_it_was_made(
-    engine: ImageEngine, request_for: Callable[..., ImageRequest], tmp_path: Path
+    engine: ImageEngine, request_for: Callable[..., ImageRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = engine.generate(request_for(negative_prompt="a car"))
+    monkeypatch.setattr(caches, "shipped_plans", lambda _: {})
+    made = engine.generate(request_for(negative_prompt="a car", steps=11))
     path = tmp_path / "a.png"
     media.write_whole(path, media.png_bytes(made.image, media.describe(made, {"more": 1})))
     with Image.open(path) as picture:
@@ -80,13 +81,13 @@ def test_the_png_says_how_it_was_made(
     assert texts["parameters"].splitlines() == [
         "a fox on a blue background",
         "Negative prompt: a car",
-        "Steps: 12, Sampler: euler, CFG scale: 3, Seed: 3, Size: 64x64, Model: demo, "
-        "skipstep: balanced, skipstep passes: 4 full + 8 reuse",
+        "Steps: 11, Sampler: euler, CFG scale: 3, Seed: 3, Size: 64x64, Model: demo, "
+        "skipstep: balanced, skipstep passes: 4 full + 7 reuse",
     ]
     run = json.loads(texts["skipstep"])
     assert run["more"] == 1
     assert run["request"]["seed"] == 3
-    assert run["report"]["passes"] == "FrrFrrFrrFrr"
+    assert run["report"]["passes"] == "FrrFrrFrrrF"
     assert run["options"]["interval"] == 3
 
 

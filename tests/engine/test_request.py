@@ -24,7 +24,7 @@ from skipstep.errors import OptionError
         ("seed", True, "seed must be a whole number, got True"),
         ("prompt", None, "prompt must be text, got None"),
         ("negative_prompt", "\udcff", "can be written as UTF-8"),
-        ("cache", 3, "cache must be the name of a preset or a DeepCache, got 3"),
+        ("cache", 3, "cache must be the name of a preset, a plan file, a Plan or a DeepCache, got 3"),
         ("sampler", "eular", "sampler must be one of euler, .* got 'eular'"),
     ],
 )

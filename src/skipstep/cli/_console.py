@@ -54,7 +54,14 @@ def print_run(made: Any, out: Path) -> None:
     _line("picture", f"{out} ({request.width} x {request.height}, seed {request.seed})")
     cache = made.cache
     reuse = f"interval {cache.interval}, branch {cache.branch}, {cache.forecast} forecast"
-    _line("cache", reuse if report.reuse_passes else "every pass in full")
+    if cache.passes is not None:
+        reuse = made.cache_source
+    elif made.cache_source != "options":
+        reuse = f"{made.cache_source}: {reuse}"
+    if not report.reuse_passes:
+        calibrated = cache.forecast == "calibrated"
+        reuse = "every pass in full" + (": this run calibrated, and the next ones reuse" if calibrated else "")
+    _line("cache", reuse)
     _line("passes", f"{report.full_passes} full + {report.reuse_passes} reuse: {report.passes}")
     times = f"{1000 * median(report.full_s):.1f} ms full"
     if report.reuse_s:

@@ -13,19 +13,23 @@ import typer
 
 from .. import __version__
 from ..errors import (
+    AdaptedPlanWarning,
     BranchError,
     FewStepsWarning,
     IgnoredInputWarning,
     OptionError,
+    PlanError,
     ScheduleError,
     SkipstepError,
 )
 from .doctor import doctor
 from .image import image
 from .models import models
+from .plan import plan
+from .quality import quality
 
 FAILURE, USAGE = 1, 2
-_USAGE_ERRORS = (OptionError, BranchError, ScheduleError)
+_USAGE_ERRORS = (OptionError, BranchError, ScheduleError, PlanError)
 # typer carries its own copy of click, and names this class only through its children
 _ClickError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
@@ -36,7 +40,7 @@ app = typer.Typer(
     help="Cached and forecast UNet diffusion: the same picture in a third of the work, with the figures.",
     epilog="`skipstep COMMAND --help` explains a command.",
 )
-for _command in (image, models, doctor):
+for _command in (image, plan, quality, models, doctor):
     app.command()(_command)
 
 
@@ -106,5 +110,6 @@ def _own_warnings(debug: bool) -> Iterator[None]:
             warnings.simplefilter("ignore")
         warnings.simplefilter("always", FewStepsWarning)
         warnings.simplefilter("always", IgnoredInputWarning)
+        warnings.simplefilter("always", AdaptedPlanWarning)
         setattr(warnings, "showwarning", show)  # noqa: B010  the documented hook, of a wider type
         yield

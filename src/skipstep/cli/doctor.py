@@ -16,6 +16,8 @@ PACKAGES = {
     "accelerate": "offloading: pip install 'skipstep[diffusers]'",
     "safetensors": "weights: pip install 'skipstep[diffusers]'",
     "scikit-image": "PSNR and SSIM: pip install 'skipstep[cli]'",
+    "jinja2": "quality reports: pip install 'skipstep[cli]'",
+    "matplotlib": "the plot of a plan: pip install 'skipstep[plot]'",
     "peft": "LoRA: pip install 'skipstep[lora]'",
 }
 
@@ -23,6 +25,7 @@ PACKAGES = {
 def doctor() -> None:
     """Show what is installed, which device is used, and which backends can run and why not."""
     from .. import __version__
+    from ..engine.lpips import lpips_unavailable
 
     console.print(f"skipstep {__version__}, Python {platform.python_version()}, {platform.platform()}")
     table = Table(box=None, pad_edge=False)
@@ -33,6 +36,7 @@ def doctor() -> None:
     console.print(table)
     for line in _devices():
         console.print(line)
+    console.print(f"lpips: {lpips_unavailable() or 'ready'}")
     console.print("backend eager: ready")
     console.print("other backends (torch.compile, AOTInductor, OpenVINO, OneDiff): not in this release")
 

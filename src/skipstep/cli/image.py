@@ -27,10 +27,17 @@ Sampler = Annotated[
     str,
     typer.Option(help="euler, euler_a, heun, dpm2, dpmpp_2m, dpmpp_2m_karras, dpmpp_2m_sde, ddim, unipc, pndm, lcm."),
 ]
-Cache = Annotated[str, typer.Option(help="lossless, quality, balanced or fast.")]
+Cache = Annotated[
+    str, typer.Option(help="lossless, quality, balanced or fast, or a plan file (.json) of `skipstep plan`.")
+]
 Interval = Annotated[int | None, typer.Option(help="Instead of the preset's: evaluations per full pass.")]
 Branch = Annotated[int | None, typer.Option(help="Instead of the preset's: the skip at which to cut; 0 is fastest.")]
-Forecast = Annotated[str | None, typer.Option(help="Instead of the preset's: verbatim or linear.")]
+Forecast = Annotated[
+    str | None,
+    typer.Option(
+        help="Instead of the preset's: verbatim, linear, linear_log_sigma, quadratic, quadratic_log_sigma, calibrated."
+    ),
+]
 Compare = Annotated[bool, typer.Option("--compare", help="Also run without the cache; show speed-up and difference.")]
 Rounds = Annotated[int | None, typer.Option(help="With --compare: how often to time both, in turns; 2.", min=1)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")]
@@ -64,6 +71,7 @@ def image(
     import torch
 
     from ..engine import ImageEngine, ImageRequest, load_model, media
+    from ..engine.calibrations import CalibrationFolder, default_folder
     from ._console import quiet_libraries
 
     if rounds is not None and not compare:
@@ -86,12 +94,17 @@ def image(
     media.check_output(out)
     if not debug:
         quiet_libraries()
-    engine = ImageEngine(load_model(model, config=config, device=device, dtype=dtype))
+    loaded = load_model(model, config=config, device=device, dtype=dtype)
+    kept = CalibrationFolder(loaded.pipe.unet, default_folder()) if forecast == "calibrated" else None
+    engine = ImageEngine(loaded, kept)
     if engine.model.is_demo:
         torch.set_num_threads(1)  # its operations are too small to share; threads that wait for each other cost more
     if changes:
         from ..engine import preset
+        from ..engine.caches import is_plan_path
 
+        if is_plan_path(cache):
+            raise OptionError(f"--{next(iter(changes))} cannot change a plan ({cache}); leave one of them out")
         request = replace(request, cache=replace(preset(cache, engine.model.family), **changes))
     if compare:
         _compare(engine, request, out, rounds or 2)

@@ -12,9 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from ..deepcache import DeepCache, RunReport, speed_up
+from ..deepcache.calibration import CalibrationMemory, Calibrations
+from .caches import resolve_cache
 from .ignored import warn_of_ignored_input
 from .models import LoadedModel
-from .presets import preset
 from .request import ImageRequest
 from .samplers import new_scheduler
 
@@ -29,16 +30,21 @@ class GeneratedImage:
     latents: Tensor  # (1, channels, height / 8, width / 8), on the CPU in float32
     request: ImageRequest  # with the model's own values filled in
     cache: DeepCache
+    cache_source: str  # the preset, plan or options that it came from
     report: RunReport
     model: str
     seconds: float  # text encoders and VAE included
 
 
 class ImageEngine:
-    """One loaded model; makes one picture at a time."""
+    """One loaded model; makes one picture at a time.
 
-    def __init__(self, model: LoadedModel) -> None:
+    `calibrations` keeps what the "calibrated" forecast measures; without it, that lasts as long as the engine.
+    """
+
+    def __init__(self, model: LoadedModel, calibrations: Calibrations | None = None) -> None:
         self.model = model
+        self._calibrations: Calibrations = CalibrationMemory() if calibrations is None else calibrations
         self._scheduler_config = model.pipe.scheduler.config
 
     def complete(self, request: ImageRequest) -> ImageRequest:
@@ -56,11 +62,18 @@ class ImageEngine:
         """Draw the picture; `on_pass` is told of every UNet evaluation as it ends.
 
         Raises:
-            OptionError, BranchError, ScheduleError: if the cache options do not fit the model or the run.
+            OptionError, BranchError, ScheduleError, PlanError: if the cache options do not fit the model or the run.
         """
         request = self.complete(request)
-        cache = request.cache if isinstance(request.cache, DeepCache) else preset(request.cache, self.model.family)
         pipe = self.model.pipe
+        resolved = resolve_cache(
+            request.cache,
+            self.model,
+            sampler=request.sampler,
+            steps=request.steps,
+            scheduler=new_scheduler(request.sampler, self._scheduler_config),
+        )
+        cache = resolved.options
         warn_of_ignored_input(self.model, request)
         own_scheduler, pipe.scheduler = pipe.scheduler, new_scheduler(request.sampler, self._scheduler_config)
         pipe.set_progress_bar_config(disable=True)
@@ -72,7 +85,7 @@ class ImageEngine:
 
         started = time.perf_counter()
         try:
-            with speed_up(pipe, cache) as run:
+            with speed_up(pipe, cache, calibrations=self._calibrations) as run:
                 if on_pass is not None:
                     run.on_pass = lambda evaluation, kind: on_pass(evaluation, pipe.num_timesteps, kind)
                 output = pipe(
@@ -93,6 +106,7 @@ class ImageEngine:
             latents=kept["latents"].float().cpu(),
             request=request,
             cache=cache,
+            cache_source=resolved.source,
             report=run.report,
             model=self.model.name,
             seconds=seconds,

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from ..errors import OptionError, OutputError
+from .caches import plain_name
 from .image import GeneratedImage
 from .request import plain_cache
 
@@ -90,7 +91,7 @@ def describe(made: GeneratedImage, extra: dict[str, Any] | None = None) -> dict[
     lines = [request.prompt]
     if request.negative_prompt:
         lines.append(f"Negative prompt: {request.negative_prompt}")
-    cache = request.cache if isinstance(request.cache, str) else "custom"
+    cache = plain_name(request.cache) or "custom"
     lines.append(
         f"Steps: {request.steps}, Sampler: {request.sampler}, CFG scale: {request.guidance_scale:g}, "
         f"Seed: {request.seed}, Size: {request.width}x{request.height}, Model: {made.model}, "
@@ -99,6 +100,7 @@ def describe(made: GeneratedImage, extra: dict[str, Any] | None = None) -> dict[
     run = {
         "request": request.as_dict(),
         "options": plain_cache(made.cache),
+        "cache_source": made.cache_source,
         "model": made.model,
         "seconds": made.seconds,
         "report": report.as_dict(),

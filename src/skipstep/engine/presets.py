@@ -1,4 +1,6 @@
-"""Named cache settings for each model family, and the figures behind them (docs/presets.md has the tables).
+"""General settings by name for each model family, for runs that no plan was measured for (docs/presets.md).
+
+The last evaluation is always a full pass: it has no later one to mend it (5 dB on the demo model).
 
 All families have the same settings so far, and a table each so that one can differ: on SDXL a reuse pass at branch 0
 costs 1.5 % of a full one, on SD1.5 and SVD 8 %, and the next branch costs 4 % and 23 %. With the linear forecast a
@@ -16,9 +18,9 @@ LOSSLESS = DeepCache(interval=1)
 def _presets() -> dict[str, DeepCache]:
     return {
         "lossless": LOSSLESS,
-        "quality": DeepCache(interval=2, branch=0, forecast="linear"),
-        "balanced": DeepCache(interval=3, branch=0, forecast="linear"),
-        "fast": DeepCache(interval=5, branch=0, forecast="linear"),
+        "quality": DeepCache(interval=2, branch=0, forecast="linear", spacing="spread"),
+        "balanced": DeepCache(interval=3, branch=0, forecast="linear", spacing="spread"),
+        "fast": DeepCache(interval=5, branch=0, forecast="linear", spacing="spread"),
     }
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..deepcache import DeepCache
 from ..deepcache.options import check_whole
 from ..errors import OptionError
+from .caches import Cache, check_cache, plain_name
 from .samplers import check_sampler
 
 MAX_SEED = 2**32 - 1
@@ -26,7 +27,8 @@ class ImageRequest:
     """One picture.
 
     `width` and `height` are pixels, `guidance_scale` has no unit (1 or less switches guidance off); each is the
-    model's own where it is None. `cache` is the name of a preset or a `DeepCache`. Without a seed one is drawn, and
+    model's own where it is None. `cache` is the name of a preset, the path of a plan file (.json), a `Plan` or a
+    `DeepCache`. Without a seed one is drawn, and
     kept here, so that the request can be repeated.
 
     Raises:
@@ -41,15 +43,14 @@ class ImageRequest:
     guidance_scale: float | None = None
     seed: int = field(default_factory=_new_seed)
     sampler: str = "euler"
-    cache: str | DeepCache = "balanced"
+    cache: Cache = "balanced"
 
     def __post_init__(self) -> None:
         for name, text in (("prompt", self.prompt), ("negative_prompt", self.negative_prompt)):
             _check_text(name, text)
         for name in ("width", "height", "steps", "seed"):
             check_whole(name, getattr(self, name))
-        if not isinstance(self.cache, (str, DeepCache)):
-            raise OptionError(f"cache must be the name of a preset or a DeepCache, got {self.cache!r}")
+        check_cache(self.cache)
         for name, side in (("width", self.width), ("height", self.height)):
             if side is not None:
                 _check_range(name, side, SIDES)
@@ -64,13 +65,15 @@ class ImageRequest:
 
     def as_dict(self) -> dict[str, Any]:
         """All options, plain enough for JSON."""
-        cache = self.cache if isinstance(self.cache, str) else plain_cache(self.cache)
+        cache = plain_cache(self.cache) if isinstance(self.cache, DeepCache) else plain_name(self.cache)
         return {**{key: value for key, value in vars(self).items() if key != "cache"}, "cache": cache}
 
 
 def plain_cache(cache: DeepCache) -> dict[str, Any]:
+    """The options, plain enough for JSON."""
     forecast = cache.forecast if isinstance(cache.forecast, str) else repr(cache.forecast)
-    return {**asdict(cache), "forecast": forecast}
+    options = {name: value for name, value in vars(cache).items() if name != "forecast"}
+    return {**options, "forecast": forecast}
 
 
 def _check_text(name: str, text: object) -> None:
