@@ -10,6 +10,7 @@ from typing import Any
 
 from ..deepcache import DeepCache
 from ..deepcache._noise import log_sigmas
+from ..deepcache.pipeline import FEW_STEPS
 from ..errors import AdaptedPlanWarning, OptionError, PlanError
 from ..plan import Plan, fingerprint, is_exact, load_plan, plan_options
 from .models import LoadedModel
@@ -112,7 +113,7 @@ def shipped_plans(model: LoadedModel) -> dict[tuple[str, str, int], Path]:
 def _shipped_plan(name: str, model: LoadedModel, sampler: str, steps: int, scheduler: Any) -> ResolvedCache | None:
     """The options of the shipped plan that fits best, or None."""
     files = {key: file for key, file in shipped_plans(model).items() if key[0] == name}
-    if not files:
+    if not files or steps < FEW_STEPS:  # too few steps to share features; the general setting warns of it
         return None
     nearest = min(files, key=lambda key: (key[1] != sampler, abs(key[2] - steps), -key[2], key[1]))
     try:
