@@ -14,7 +14,7 @@ from ._console import decibels, print_comparison, print_run, progress
 
 Prompt = Annotated[str, typer.Argument(help="What to draw.")]
 Out = Annotated[Path, typer.Option(help="Where to write the PNG; a file of that name is replaced.")]
-Model = Annotated[str, typer.Option(help="demo, a diffusers folder, or an SDXL single file (.safetensors).")]
+Model = Annotated[str, typer.Option(help="demo, demo-sd15, a diffusers folder, or an SDXL single file (.safetensors).")]
 Config = Annotated[
     Path | None, typer.Option(help="A diffusers folder with configuration and tokenizers for a single file.")
 ]

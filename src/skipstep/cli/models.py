@@ -27,4 +27,7 @@ def models() -> None:
             reuse = (str(cache.branch), str(cache.forecast)) if cache.interval > 1 else ("-", "-")
             table.add_row(family, name, str(cache.interval), *reuse)
     console.print(table)
+    console.print(
+        "these are general settings; on the demo model presets are plans, and `skipstep plan` makes one for yours"
+    )
     console.print("svd is for pipelines of your own, through skipstep.speed_up")
