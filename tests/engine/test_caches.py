@@ -176,9 +176,8 @@ def test_every_shipped_plan_is_for_the_demo_and_does_what_its_name_says(engine: 
         assert plan.log_sigmas == pytest.approx(_levels(engine, sampler, steps), abs=1e-4), file.name
         assert len(plan.full_evaluations) == plan.measured["full_passes"], file.name
         assert plan.full_evaluations[0] == 0
-        assert steps - plan.full_evaluations[-1] <= steps / 4, file.name  # nothing later mends the last gap
-        if name != "fast":  # in 20 steps it is no better than fewer of them
-            assert plan.measured["latent_psnr_db"] > plan.measured["fewer_steps_db"], file.name
+        assert steps - plan.full_evaluations[-1] <= steps / 3, file.name  # nothing later mends the last gap
+        assert plan.measured["latent_psnr_db"] > plan.measured["fewer_steps_db"], file.name
         assert plan.slopes.reaches, file.name
         full = {*plan.full_evaluations}
         for branch, previous, last, at in plan.slopes.reaches:
