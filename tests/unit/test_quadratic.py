@@ -102,3 +102,12 @@ def test_extrapolation_goes_on_from_the_latter(reach: float) -> None:
     previous, last = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 1.0])
     expected = torch.tensor([3 + 2 * reach, 1 - reach])
     assert torch.allclose(extrapolate(previous, last, reach), expected, rtol=0, atol=1e-6)
+
+
+def test_at_the_noise_level_of_the_last_pass_it_is_that_pass() -> None:
+    history = FeatureHistory(3)
+    for evaluation in range(3):
+        history.add(Position(evaluation, -float(evaluation)), torch.tensor([float(evaluation) ** 2]))
+    forecast = QuadraticForecast("log_sigma")
+    assert torch.equal(forecast.predict(history, Position(3, -2.0)), torch.tensor([4.0]))  # Heun evaluates twice there
+    assert float(forecast.predict(history, Position(3, -2.5))) > 4

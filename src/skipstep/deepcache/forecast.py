@@ -155,8 +155,11 @@ class QuadraticForecast:
         bend = self.damping * step * (step + second) / (before + second)  # times the second difference
         weight_last = 1 + ahead + bend / second
         weight_middle = -ahead - bend * (1 / second + 1 / before)
-        total = last.float() * weight_last + middle.float() * weight_middle + first.float() * (bend / before)
-        return total.to(last.dtype)
+        if weight_last == 1:
+            return last
+        # the weights add up to 1, so that two kernels do
+        earlier = torch.lerp(first.float(), middle.float(), weight_middle / (1 - weight_last))
+        return torch.lerp(earlier, last.float(), weight_last).to(last.dtype)
 
 
 def linear_reach(previous: Position, last: Position, at: Position, coordinate: str = INDEX) -> float:
