@@ -169,7 +169,7 @@ def test_every_shipped_plan_is_for_the_demo_and_does_what_its_name_says(engine: 
     files = shipped_plans(engine.model)
     assert {(name, "euler", 30) for name in ("quality", "balanced", "fast")} <= set(files)
     demo = fingerprint(engine.model.pipe.unet)
-    for (name, sampler, steps), file in files.items():
+    for (_, sampler, steps), file in files.items():
         plan = load_plan(file)
         assert plan.fingerprint.matches(demo), file.name
         assert (plan.model, plan.family, plan.sampler, plan.steps) == ("demo", "sdxl", sampler, steps)
