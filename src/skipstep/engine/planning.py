@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from statistics import median
 from typing import Any
 
@@ -50,7 +51,11 @@ class PromptBench:
     prompts: Sequence[str]
     first_seed: int = 0
     batch: int = 8
-    flops: dict[int, float] = field(default_factory=dict)  # share of a reuse pass by branch, once it was run
+
+    @cached_property
+    def reference(self) -> Tensor:
+        """Final latents of the uncached runs, drawn once."""
+        return self.latents(LOSSLESS)
 
     def latents(self, options: DeepCache, *, prompts: int | None = None, steps: int | None = None) -> Tensor:
         """Final latents (prompts, channels, height / 8, width / 8) on the CPU in float32."""
@@ -181,25 +186,23 @@ def search_settings(bench: PromptBench, branches: Sequence[int]) -> dict[str, An
 def yardsticks(bench: PromptBench, planner: Planner) -> tuple[Points, Points]:
     """(FLOP speed-up, PSNR) of uniform verbatim reuse and of fewer steps on the search prompts."""
     steps, evaluations = bench.settings.steps, planner.evaluations
-    reference = bench.latents(LOSSLESS)
     reuse = min(planner.measured.work.values())
     verbatim, fewer = [], []
     for interval in (2, 3, 5):
         full = -(-evaluations // interval)
         made = bench.latents(DeepCache(interval=interval, forecast="verbatim"))
-        verbatim.append((evaluations / (full + (evaluations - full) * reuse), median_psnr(reference, made)))
+        verbatim.append((evaluations / (full + (evaluations - full) * reuse), median_psnr(bench.reference, made)))
         few = max(1, steps // interval)
-        fewer.append((steps / few, median_psnr(reference, bench.latents(LOSSLESS, steps=few))))
+        fewer.append((steps / few, median_psnr(bench.reference, bench.latents(LOSSLESS, steps=few))))
     return verbatim, fewer
 
 
 def held_out_figures(bench: PromptBench, trial: Trial) -> dict[str, Any]:
     """A trial on prompts that the search did not see, with what the same work gives otherwise. Latent PSNR in dB."""
     settings = bench.settings
-    reference = bench.latents(LOSSLESS)
 
     def psnr(options: DeepCache, steps: int | None = None) -> float:
-        return round(median_psnr(reference, bench.latents(options, steps=steps)), 2)
+        return round(median_psnr(bench.reference, bench.latents(options, steps=steps)), 2)
 
     full = sum(branch is None for branch in trial.passes)
     count = len(trial.passes)

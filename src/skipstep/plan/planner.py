@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -164,7 +164,7 @@ class Planner:
             psnr = self._score(self._reference, self._bench.latents(trial.options))
             if self._scores is not None:
                 self._scores.put(key, psnr)
-        trial = Trial(passes=passes, slopes=slopes, work=work, psnr=psnr)
+        trial = replace(trial, psnr=psnr)
         self.trials.append(trial)
         return trial
 
