@@ -159,7 +159,7 @@ def test_ctrl_c_is_one_line_and_leaves_nothing(
 
     monkeypatch.setattr(PassBars, "follow", lambda *_: interrupt_at_the_fifth)
     code, _, errors = _run(capsys, *FOX, "--out", str(tmp_path / "a.png"))
-    assert (code, errors) == (1, "error: interrupted; nothing was written\n")
+    assert (code, errors) == (1, "error: interrupted; no result was written\n")
     assert len(passes) == 5
     assert not list(tmp_path.iterdir())
 

@@ -112,6 +112,9 @@ def test_the_file_is_small_json(kept: CalibrationFolder) -> None:
         lambda text: text.replace('"factors"', '"faktors"'),
         lambda text: json.dumps({**json.loads(text), "factors": [[1, 2]]}),
         lambda text: json.dumps({**json.loads(text), "weights": ["heavy"]}),
+        lambda text: json.dumps({**json.loads(text), "weights": [float("nan")] * len(json.loads(text)["weights"])}),
+        lambda text: json.dumps({**json.loads(text), "factors": [[1, 1, [float("nan")] * EVALUATIONS]]}),
+        lambda text: json.dumps({**json.loads(text), "log_sigmas": [float("-inf")] * EVALUATIONS}),
     ],
 )
 def test_a_damaged_file_counts_as_missing(kept: CalibrationFolder, damage: Callable[[str], str]) -> None:
@@ -128,6 +131,19 @@ def test_other_weights_and_other_runs_count_as_missing(kept: CalibrationFolder) 
     assert CalibrationFolder(sdxl_unet(seed=1), folder).get(SHAPE) is None
     assert kept.get(RunShape.of(1, EVALUATIONS, LEVELS, "Euler")) is None
     assert kept.get(RunShape.of(0, EVALUATIONS, tuple(level + 0.01 for level in LEVELS), "Euler")) is None
+
+
+def test_two_checkpoints_of_one_shape_keep_their_own(kept: CalibrationFolder) -> None:
+    folder = kept.file(SHAPE).parent
+    other = CalibrationFolder(sdxl_unet(seed=1), folder)
+    other.put(SHAPE, _responses())
+    assert other.get(SHAPE) is not None
+    assert kept.get(SHAPE) is not None
+    assert len(list(folder.iterdir())) == 2
+    rounded = CalibrationFolder(sdxl_unet().to(torch.bfloat16), folder)
+    assert rounded.file(SHAPE) == kept.file(SHAPE)
+    rounded.put(SHAPE, _responses())
+    assert len(list(folder.iterdir())) == 2
 
 
 def test_a_folder_that_cannot_be_made_is_named(unet: torch.nn.Module, tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def test_tolerance_is_told_the_length_of_the_run() -> None:
         ({"spacing": "spread", "start_step": 2}, 2, "FFFFFrrFrrrF"),
         ({"spacing": "spread", "start_step": 12}, 1, "FFFFFFFFFFFF"),
         ({"spacing": "spread", "interval": 1}, 1, "FFFFFFFFFFFF"),
-        ({"passes": (None, 2, 0, None, 1)}, 1, "FrrFrFFFFFFF"),
+        ({"passes": (None, 2, 0, None, 1) + (None,) * 7}, 1, "FrrFrFFFFFFF"),
         ({"interval": 3, "center": 0, "power": 1.5}, 1, "FFrrFrrFrrrr"),  # 12 * (0, 1/4, 2/4, 3/4) ** 1.5
         ({"interval": 3, "center": 4, "start_step": 4}, 1, "FFFFFFrrFrrr"),  # 4 + 8 * (0, 1/3, 2/3) ** 1.4
     ],

@@ -10,7 +10,7 @@ from runs import record_passes, sample
 from skipstep import DeepCache, speed_up
 from skipstep.deepcache import PassFlops, flops
 from skipstep.deepcache.flops import InputShapes, count_flops, count_plan_flops
-from skipstep.errors import BranchError
+from skipstep.errors import BranchError, ScheduleError
 
 PLAN = (None, 0, 3, None, 0, 0, None, 3, 0, None)
 
@@ -44,10 +44,18 @@ def test_a_plan_of_one_branch_is_the_schedule_it_spells_out() -> None:
         assert not torch.equal(sample(pipe, steps=10), expected)
 
 
-def test_a_plan_of_full_passes_is_the_plain_pipeline_even_if_it_ends_early() -> None:
+@pytest.mark.parametrize("length", [2, 9, 11])
+def test_passes_for_another_number_of_evaluations_are_refused(length: int) -> None:
+    pipe = sd15_pipeline()
+    expected = f"passes says what each of {length} evaluations is, and this run has 10"
+    with speed_up(pipe, DeepCache(passes=(None,) * length)), pytest.raises(ScheduleError, match=expected):
+        sample(pipe, steps=10)
+
+
+def test_a_plan_of_full_passes_is_the_plain_pipeline() -> None:
     pipe = sd15_pipeline()
     plain = sample(pipe, steps=10)
-    with speed_up(pipe, DeepCache(passes=(None, None))) as run:
+    with speed_up(pipe, DeepCache(passes=(None,) * 10)) as run:
         passes = record_passes(run)
         assert torch.equal(sample(pipe, steps=10), plain)
     assert passes == ["F" * 10]

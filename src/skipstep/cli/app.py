@@ -72,7 +72,7 @@ def run(arguments: Sequence[str]) -> None:
     except _ClickError as error:
         code = _fail(error.format_message(), error.exit_code, debug=debug)
     except (KeyboardInterrupt, typer.Abort):
-        code = _fail("interrupted; nothing was written", FAILURE, debug=debug)
+        code = _fail("interrupted; no result was written", FAILURE, debug=debug)
     except SkipstepError as error:
         code = _fail(str(error), USAGE if isinstance(error, _USAGE_ERRORS) else FAILURE, debug=debug)
     except Exception as error:  # noqa: BLE001  the outermost handler: a person reads this, not a program

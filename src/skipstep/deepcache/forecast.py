@@ -165,6 +165,11 @@ class QuadraticForecast:
 def linear_reach(previous: Position, last: Position, at: Position, coordinate: str = INDEX) -> float:
     """r of the straight line: how far ahead in units of the gap before, and at most 1."""
     gap, ahead = _gaps((previous, last, at), coordinate)
+    return straight_reach(gap, ahead)
+
+
+def straight_reach(gap: float, ahead: float) -> float:
+    """r at `ahead` behind the last of two full passes that are `gap` apart."""
     return min(ahead / gap, 1.0)
 
 

@@ -46,7 +46,7 @@ class DeepCache:
     `full_evaluations`: the exact evaluations to run in full, instead of all of the above about when; they count from
     the start of the run.
     `passes`: what each evaluation is, instead of all of the above about when and where: None for a full pass, else
-    the branch of its reuse pass; several branches may be mixed.
+    the branch of its reuse pass; several branches may be mixed, and a run must have as many evaluations.
     `tolerance`: without a plan, full passes as often as keeps the forecast's own error near this share of the
     features (docs/forecast.md), instead of `interval`.
     `start_step`, `end_step`: steps [start, end) in which features may be reused; outside, every pass is full, and so
@@ -162,9 +162,14 @@ class DeepCache:
 
         Raises:
             OptionError: if the length of the run is needed and not known.
-            ScheduleError: if the non-uniform schedule or the window does not fit the run.
+            ScheduleError: if the passes, the non-uniform schedule or the window do not fit the run.
         """
         if self.passes is not None:
+            if evaluations is not None and evaluations != len(self.passes):
+                raise ScheduleError(
+                    f"passes says what each of {len(self.passes)} evaluations is, and this run has {evaluations}; "
+                    "give one entry for each (a plan file is stretched to other runs)"
+                )
             return PlannedSchedule(self.passes)
         if self.tolerance is not None:
             return AdaptiveSchedule(self.tolerance, evaluations)

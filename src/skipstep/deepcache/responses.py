@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .calibrated import MAX_REACH, SlopeTable
+from .forecast import straight_reach
 from .report import FULL, PassLog
 from .session import UNetSplit, first_device
 
@@ -61,7 +62,7 @@ class Responses:
         A fit to noise is shorter than the straight line, and a shrunk forecast errs to the same side at every
         evaluation, which adds up in the latent; a straight line's errors cancel (docs/forecast.md).
         """
-        straight = min((evaluation - last) / (last - previous), 1.0)
+        straight = straight_reach(last - previous, evaluation - last)
         inner, near, far = self.inner[evaluation], evaluation - 1 - last, evaluation - 1 - previous
         verbatim = inner[near][near]
         spread = verbatim - 2 * inner[far][near] + inner[far][far]
@@ -94,7 +95,7 @@ class Responses:
         previous = evaluation - ahead - gap
         if previous < 0 or not self.covers(evaluation, previous):
             return None
-        return self.reach(evaluation, previous, evaluation - ahead) / min(ahead / gap, 1.0)
+        return self.reach(evaluation, previous, evaluation - ahead) / straight_reach(gap, ahead)
 
 
 @dataclass(slots=True)

@@ -90,7 +90,9 @@ class DeepCacheSession:
         if stream.histories and not schedule.is_full(evaluation):
             branch = schedule.branch_at(evaluation) if self._mixes else self._branch
             history, at = stream.histories[branch], Position(evaluation, log_sigma, branch)
-            split: Any = self.split.at(branch) if self._mixes else self.split  # type: ignore[union-attr]
+            split: Any = self.split
+            if self._mixes:
+                split = split.at(branch)
             with self.log.timed(REUSE, device):
                 output = split.reuse(self.forecast.predict(history, at), *args, **kwargs)
         else:
@@ -122,10 +124,8 @@ class DeepCacheSession:
     def _stream(self, key: Hashable) -> _Stream:
         stream = self._streams.get(key)
         if stream is None:
-            schedule = self.schedule
-            stream = self._streams[key] = _Stream(
-                schedule.start() if self._learns else schedule  # type: ignore[attr-defined]
-            )
+            schedule: Any = self.schedule
+            stream = self._streams[key] = _Stream(schedule.start() if self._learns else schedule)
             if len(self._streams) > self.max_keys:
                 self._streams.popitem(last=False)
         self._streams.move_to_end(key)

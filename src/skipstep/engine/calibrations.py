@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -35,22 +36,30 @@ class CalibrationFolder:
         self._folder = folder
 
     def file(self, shape: RunShape) -> Path:
-        """Where the slopes of a run shape are kept."""
+        """Where the slopes of a run shape are kept: the file of these very weights, or of a copy in half precision."""
         text = json.dumps([self._model.topology, shape.branch, shape.evaluations, shape.log_sigmas, shape.sampler])
-        return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
+        stem = hashlib.sha256(text.encode()).hexdigest()[:24]
+        weights = hashlib.sha256(json.dumps(self._model.weights).encode()).hexdigest()[:8]
+        own = self._folder / f"{stem}-{weights}.json"
+        others = sorted(self._folder.glob(f"{stem}-*.json"))
+        return next((file for file in (own, *others) if self._read(file, shape) is not None), own)
 
     def get(self, shape: RunShape) -> SlopeTable | None:
         """What was kept for this shape of run, by this model's weights."""
+        return self._read(self.file(shape), shape)
+
+    def _read(self, file: Path, shape: RunShape) -> SlopeTable | None:
+        """What a file holds; None if it is missing, damaged, or of other weights."""
         try:
-            data = json.loads(self.file(shape).read_text(encoding="utf-8"))
-            weights = tuple(float(size) for size in data["weights"])
+            data = json.loads(file.read_text(encoding="utf-8"))
+            weights = tuple(map(_finite, data["weights"]))
             if data["version"] != VERSION or not self._model.matches(type(self._model)(self._model.topology, weights)):
                 return None
             factors = {
-                (int(gap), int(ahead)): tuple(None if value is None else float(value) for value in row)
+                (int(gap), int(ahead)): tuple(None if value is None else _finite(value) for value in row)
                 for gap, ahead, row in data["factors"]
             }
-            return SlopeTable(branch=shape.branch, log_sigmas=tuple(map(float, data["log_sigmas"])), factors=factors)
+            return SlopeTable(branch=shape.branch, log_sigmas=tuple(map(_finite, data["log_sigmas"])), factors=factors)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -78,3 +87,15 @@ class CalibrationFolder:
         except OSError as error:
             raise OutputError(f"cannot keep calibrations in {self._folder}: {error.strerror or error}") from error
         write_whole(self.file(shape), (json.dumps(data) + "\n").encode())
+
+
+def _finite(value: Any) -> float:
+    """A number from JSON, which also knows NaN and Infinity.
+
+    Raises:
+        ValueError: if it is one of those.
+    """
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(value)
+    return number

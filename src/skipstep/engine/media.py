@@ -116,7 +116,7 @@ def side_by_side(reference: Image.Image, image: Image.Image, captions: tuple[str
     largest = float(gap.max())
     gain = 255 / largest if largest else 1.0
     difference = Image.fromarray((gap * gain).astype(np.uint8)).convert("RGB")
-    note = f"difference x{gain:.0f}" if largest else "no difference"
+    note = f"difference x{gain:.{1 if gain < 10 else 0}f}" if largest else "no difference"
     scale = max(1, -(-PANEL // min(reference.size)))
     width, height = reference.width * scale, reference.height * scale
     sheet = Image.new("RGB", (3 * width, height + CAPTION), "white")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from ..deepcache import DeepCache
 from ..deepcache.calibrated import CalibratedForecast, PlannedSlopes
+from ..deepcache.forecast import straight_reach
 from ..errors import PlanError
 from .file import Plan
 from .fingerprint import Fingerprint
@@ -42,7 +43,7 @@ def plan_options(plan: Plan, *, model: Fingerprint, log_sigmas: Sequence[float])
     if len(set(plan.log_sigmas)) < planned or len(set(log_sigmas)) < count:
         raise PlanError(
             f"the plan is for {plan.sampler} at {plan.steps} steps; a sampler that visits a noise level twice "
-            "(heun, dpm2) needs a plan of its own: `skipstep plan`"
+            "(heun, pndm) needs a plan of its own: `skipstep plan`"
         )
     places = [_place(level, plan.log_sigmas) for level in log_sigmas]
     full = _moved(plan.full_evaluations, places, planned)
@@ -113,7 +114,7 @@ def _reusing(plan: Plan, place: float) -> int:
 def _stretched(plan: Plan, passes: Sequence[int | None], places: Sequence[float]) -> PlannedSlopes:
     """Slopes for the moved schedule: the straight line's reach times the plan's factor at the nearest evaluations."""
     factors = [
-        (evaluation, reach / min((evaluation - last) / (last - previous), 1.0))
+        (evaluation, reach / straight_reach(last - previous, evaluation - last))
         for (_, previous, last, evaluation), reach in plan.slopes.reaches.items()
     ]
     reaches: dict[tuple[int, int, int, int], float] = {}
@@ -125,5 +126,5 @@ def _stretched(plan: Plan, passes: Sequence[int | None], places: Sequence[float]
         previous, last = before[-2], before[-1]
         near = sorted(factors, key=lambda item: abs(item[0] - places[index]))[:3]
         factor = sum(value for _, value in near) / len(near)
-        reaches[branch, previous, last, index] = factor * min((index - last) / (last - previous), 1.0)
+        reaches[branch, previous, last, index] = factor * straight_reach(last - previous, index - last)
     return PlannedSlopes(reaches)

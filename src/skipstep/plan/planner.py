@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..deepcache import DeepCache
 from ..deepcache.calibrated import CalibratedForecast, PlannedSlopes
+from ..deepcache.forecast import straight_reach
 from ..deepcache.responses import Responses
 from ..deepcache.schedule import spread_schedule
 from .costs import GapCosts
@@ -111,11 +112,6 @@ class Planner:
         reuse, count = min(self.measured.work.values()), self.evaluations
         return int((count / speedup - count * reuse) / (1 - reuse) + 1e-6)
 
-    def predicted(self, full_passes: int) -> float:
-        """Predicted mean squared error of the best schedule with the shallowest branch."""
-        found = best_schedules(self._costs, full_passes, branch=min(self.measured.work), width=1)
-        return found[0].error if found else float("inf")
-
     def best(self, full_passes: int) -> Trial:
         """The best schedule with as much work as `full_passes` full passes and the shallowest reuse between them."""
         if full_passes not in self._best:
@@ -197,4 +193,4 @@ def _keys(passes: Sequence[int | None]) -> list[Key]:
 
 def _straight(key: Key) -> float:
     _, previous, last, at = key
-    return min((at - last) / (last - previous), 1.0)
+    return straight_reach(last - previous, at - last)
