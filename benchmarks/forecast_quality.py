@@ -105,6 +105,8 @@ def candidates(case: Case, model: Any) -> Iterator[Row]:
         yield Row(f"fewer steps ({max(1, case.steps // interval)})", LOSSLESS, max(1, case.steps // interval))
         for forecast in ("verbatim", "linear", "calibrated"):
             yield Row(f"{forecast}, every {interval}", DeepCache(interval=interval, forecast=forecast))
+        spread = DeepCache(interval=interval, forecast="calibrated", spacing="spread")
+        yield Row(f"calibrated, as many, spread to the last ({interval})", spread)
     for forecast in case.extra:
         yield Row(f"{forecast}, every 3", DeepCache(interval=3, forecast=forecast))
     for name in case.presets:
@@ -113,8 +115,8 @@ def candidates(case: Case, model: Any) -> Iterator[Row]:
         yield Row(f"plan {name}", cache.options)
 
 
-def measure(case: Case, prompts: tuple[str, ...], batch: int) -> tuple[list[Row], float]:
-    """All rows, and the seconds that calibration took."""
+def measure(case: Case, prompts: tuple[str, ...], batch: int, known: set[str]) -> tuple[list[Row], float]:
+    """All rows but those known, and the seconds that calibration took."""
     model = load_model(case.model)
     width, height = case.size or model.size
     guidance = model.guidance_scale if case.guidance is None else case.guidance
@@ -129,7 +131,7 @@ def measure(case: Case, prompts: tuple[str, ...], batch: int) -> tuple[list[Row]
     seconds = time.perf_counter() - started
     if case.lora is not None:
         add_random_lora(model.pipe.unet, case.lora)
-    rows = list(candidates(case, model))
+    rows = [row for row in candidates(case, model) if row.name not in known]
     for seed in SEEDS:
         bench = PromptBench(model, settings(guidance), prompts, first_seed=seed, batch=batch)
         reference = bench.latents(LOSSLESS)
@@ -201,6 +203,7 @@ def main() -> None:
     parser.add_argument("cases", nargs="*", help=f"any of {', '.join(CASES)}; all if none")
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--add", action="store_true", help="keep the rows that the results hold; measure the others")
     arguments = parser.parse_args()
     unknown = set(arguments.cases) - set(CASES)
     if unknown:
@@ -209,10 +212,12 @@ def main() -> None:
     prompts = demo_prompts()[: arguments.prompts]
     for name in arguments.cases or CASES:
         case = CASES[name]
-        rows, seconds = measure(case, prompts, arguments.batch)
-        figures = [row.figures(len(prompts)) for row in rows]
-        result = {"environment": environment(case, len(prompts)), "calibration_s": round(seconds, 2), "rows": figures}
         path = RESULTS / f"forecast-{name}-cpu"
+        kept = json.loads(path.with_suffix(".json").read_text())["rows"] if arguments.add else []
+        rows, seconds = measure(case, prompts, arguments.batch, {row["candidate"] for row in kept})
+        figures = kept + [row.figures(len(prompts)) for row in rows]
+        figures.sort(key=lambda row: -row["full_passes"])
+        result = {"environment": environment(case, len(prompts)), "calibration_s": round(seconds, 2), "rows": figures}
         path.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
         path.with_suffix(".md").write_text(table(name, figures) + "\n")
         print(table(name, figures), flush=True)

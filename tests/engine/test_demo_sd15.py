@@ -137,7 +137,6 @@ def test_it_draws_the_object_it_is_asked_for(named: list[Subject]) -> None:
     assert len({subject.name for subject in named}) >= 7
 
 
-@pytest.mark.xfail(reason="colour words were not learned: a known limit, in the model card")
 def test_it_draws_the_background_it_is_asked_for(named: list[Subject]) -> None:
     assert sum(a.colour == b.colour for a, b in zip(named, SUBJECTS, strict=True)) >= 6
 

@@ -41,14 +41,19 @@ def unet(steps: Steps = 5500) -> None:
 
 
 @app.command()
-def sd15(steps: Steps = 4000) -> None:
-    """Train the second model, of SD1.5's shape and with epsilon prediction (one thread, about an hour)."""
+def sd15(steps: Steps = 4000, level_steps: Steps = 1500, last_steps: Steps = 1700) -> None:
+    """Train the second model, of SD1.5's shape and with epsilon prediction (one thread, about two hours)."""
     from transformers import CLIPTokenizer
 
     from .train_sd15 import train_sd15
 
-    settings = Settings(steps=steps, batch=32, lr=1.2e-3, seed=3, checkpoint=CHECKPOINTS / "sd15.pt")
-    train_sd15(CLIPTokenizer.from_pretrained(TOKENIZER), settings)
+    tokenizer = CLIPTokenizer.from_pretrained(TOKENIZER)
+    first = Settings(steps=steps, batch=32, lr=1.2e-3, seed=3, checkpoint=CHECKPOINTS / "sd15-first.pt")
+    train_sd15(tokenizer, first)
+    levels = Settings(steps=level_steps, batch=32, lr=8e-4, seed=4, checkpoint=CHECKPOINTS / "sd15-levels.pt")
+    train_sd15(tokenizer, levels, start=first.checkpoint, levels=1.0)
+    last = Settings(steps=last_steps, batch=32, lr=1e-3, seed=5, decay_from=0.55, checkpoint=CHECKPOINTS / "sd15.pt")
+    train_sd15(tokenizer, last, start=levels.checkpoint, levels=0.05)
 
 
 @app.command()

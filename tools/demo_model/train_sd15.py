@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from . import models
 from .latents import analytic_latents
 from .scenes import SIZES, draw_scene, to_tensor
 from .text import END, PromptEncoder, used_tokens
-from .training import Settings, train
+from .training import Settings, load_average, train
 
 EMPTY = 0.1  # captions replaced by "": the empty negative prompt
 
@@ -29,11 +30,21 @@ class SmallSD15(nn.Module):
         self.encode = PromptEncoder(tokenizer, self.text)
 
 
-def train_sd15(tokenizer: CLIPTokenizer, settings: Settings) -> SmallSD15:
-    """Min-SNR-weighted epsilon loss (Hang et al. 2023, arXiv:2303.09556, gamma 5) over stratified timesteps."""
+def train_sd15(
+    tokenizer: CLIPTokenizer, settings: Settings, start: Path | None = None, *, levels: float = 0.0
+) -> SmallSD15:
+    """Min-SNR-weighted epsilon loss (Hang et al. 2023, arXiv:2303.09556, gamma 5) over stratified timesteps.
+
+    `start` is the checkpoint of an earlier training to go on from. `levels` is the weight of the error of each
+    channel's mean, as an error of the clean latents' mean. Epsilon prediction all but ignores it at high noise, where
+    the mean is decided; the background colour is then read off the noise, not off the prompt (Lin et al. 2023,
+    arXiv:2305.08891, section 2).
+    """
     torch.manual_seed(settings.seed)
     torch.set_num_threads(settings.threads)
     model = SmallSD15(tokenizer)
+    if start is not None:
+        load_average(list(model.parameters()), start)
     alphas = models.noise_levels()
 
     def loss_of(rng: random.Random, noise: torch.Generator) -> Tensor:
@@ -50,7 +61,9 @@ def train_sd15(tokenizer: CLIPTokenizer, settings: Settings) -> SmallSD15:
         predicted = model.unet(noisy, timesteps, hidden, return_dict=False)[0]
         snr = alphas[timesteps] / (1 - alphas[timesteps])
         weight = snr.clamp(max=5) / snr
-        return (weight * (predicted - epsilon).square().mean((1, 2, 3))).mean() / weight.mean()
+        error = predicted - epsilon
+        loss = (weight * error.square().mean((1, 2, 3))).mean() / weight.mean()
+        return loss + levels * (error.mean((2, 3)).square().mean(1) / snr).mean() if levels else loss
 
     train(model, list(model.parameters()), loss_of, settings)
     return model

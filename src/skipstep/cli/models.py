@@ -13,7 +13,7 @@ def models() -> None:
     from ..engine import PRESETS
 
     console.print("demo ships with skipstep: SDXL's topology, 128 x 128 pixels, no download.")
-    console.print("demo-sd15 too: SD1.5's topology, epsilon prediction; it ignores the background asked for.")
+    console.print("demo-sd15 too: SD1.5's topology, epsilon prediction.")
     console.print(f"  objects: {', '.join(OBJECTS)}")
     console.print(f"  backgrounds: {', '.join(COLOURS)}")
     console.print('  try: "a fox on a blue background", "a cat and a dog on a white background", "a red apple"')
