@@ -33,7 +33,7 @@ check: .venv/test-ready
 	touch $@
 
 .venv/test-ready: pyproject.toml | .venv/bin/pip
-	$(BIN)/pip install --quiet "$(TORCH)" --editable ".[cli,lora,plot]" --group dev
+	$(BIN)/pip install --quiet "$(TORCH)" --editable ".[cli,lora,openvino,plot]" --group dev
 	touch $@
 
 clean:

@@ -6,6 +6,8 @@
   + OptionError (ValueError)              an option out of range; names value, range and remedy
   + UnsupportedModelError (TypeError)     not a UNet that can be cut
   + UnsupportedFeatureError (RuntimeError)  something the reuse pass could not honour exactly
+  + BackendError (RuntimeError)           a compiler that cannot be used here; says why
+  + CompileMismatchError (RuntimeError)   a compiled pass that gives something else than the model
   + AttachError (RuntimeError)            attached twice, or detached out of order
   + PlanError (ValueError)                a plan that is damaged or for something else
   + ModelLoadError (ValueError)           a model path that is not there, not readable or not safe
@@ -13,6 +15,7 @@
   + MissingExtraError (ImportError)       an optional dependency; names the `pip install` line
 
 * AdaptedPlanWarning (UserWarning)        a plan used for other steps or another sampler than it was measured for
+* CompileFallbackWarning (UserWarning)    a pass that could not be compiled and runs eagerly
 * FewStepsWarning (UserWarning)           so few steps that caching costs more than it gains
 * IgnoredInputWarning (UserWarning)       something that was asked for and has no effect
   + DemoVocabularyWarning                 words the demo model was never shown
@@ -45,6 +48,14 @@ class UnsupportedFeatureError(SkipstepError, RuntimeError):
     """A reuse pass could not honour an input exactly."""
 
 
+class BackendError(SkipstepError, RuntimeError):
+    """A compiler backend cannot be used on this machine."""
+
+
+class CompileMismatchError(SkipstepError, RuntimeError):
+    """A compiled pass gives something else than the model."""
+
+
 class AttachError(SkipstepError, RuntimeError):
     """A pipeline is attached twice, or its UNet was replaced by someone else meanwhile."""
 
@@ -67,6 +78,10 @@ class MissingExtraError(SkipstepError, ImportError):
 
 class AdaptedPlanWarning(UserWarning):
     """A plan is used for other steps or another sampler than it was measured for."""
+
+
+class CompileFallbackWarning(UserWarning):
+    """A pass could not be compiled and runs eagerly."""
 
 
 class FewStepsWarning(UserWarning):

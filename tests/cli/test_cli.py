@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import signal
 from pathlib import Path
 
 import pytest
@@ -155,7 +154,7 @@ def test_ctrl_c_is_one_line_and_leaves_nothing(
     def interrupt_at_the_fifth(evaluation: int, _: int, kind: str) -> None:
         passes.append(kind)
         if evaluation == 4:
-            signal.raise_signal(signal.SIGINT)
+            raise KeyboardInterrupt  # as Python does on the signal
 
     monkeypatch.setattr(PassBars, "follow", lambda *_: interrupt_at_the_fifth)
     code, _, errors = _run(capsys, *FOX, "--out", str(tmp_path / "a.png"))
@@ -180,7 +179,7 @@ def test_models_and_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"sdxl\s+balanced\s+3\s+0\s+linear", printed)
     code, printed, _ = _run(capsys, "doctor")
     assert code == 0
-    assert "backend eager: ready" in printed
+    assert re.search(r"backend eager: torch 2\.", printed)
     assert re.search(r"torch\s+2\.", printed)
 
 

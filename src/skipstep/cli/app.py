@@ -22,6 +22,8 @@ from ..errors import (
     ScheduleError,
     SkipstepError,
 )
+from .bench import bench
+from .cache import cache
 from .doctor import doctor
 from .image import image
 from .models import models
@@ -40,7 +42,7 @@ app = typer.Typer(
     help="Cached and forecast UNet diffusion: the same picture in a third of the work, with the figures.",
     epilog="`skipstep COMMAND --help` explains a command.",
 )
-for _command in (image, plan, quality, models, doctor):
+for _command in (image, plan, quality, bench, cache, models, doctor):
     app.command()(_command)
 
 

@@ -18,6 +18,8 @@ PACKAGES = {
     "scikit-image": "PSNR and SSIM: pip install 'skipstep[cli]'",
     "jinja2": "quality reports: pip install 'skipstep[cli]'",
     "matplotlib": "the plot of a plan: pip install 'skipstep[plot]'",
+    "openvino": "the OpenVINO backend: pip install 'skipstep[openvino]'",
+    "onediff": "the OneDiff backend: pip install onediff onediffx",
     "peft": "LoRA: pip install 'skipstep[lora]'",
 }
 
@@ -25,6 +27,7 @@ PACKAGES = {
 def doctor() -> None:
     """Show what is installed, which device is used, and which backends can run and why not."""
     from .. import __version__
+    from ..compile import available_backends
     from ..engine.lpips import lpips_unavailable
 
     console.print(f"skipstep {__version__}, Python {platform.python_version()}, {platform.platform()}")
@@ -37,8 +40,8 @@ def doctor() -> None:
     for line in _devices():
         console.print(line)
     console.print(f"lpips: {lpips_unavailable() or 'ready'}")
-    console.print("backend eager: ready")
-    console.print("other backends (torch.compile, AOTInductor, OpenVINO, OneDiff): not in this release")
+    for name, available in available_backends().items():
+        console.print(f"backend {name}: {available}")
 
 
 def _version(package: str) -> str | None:

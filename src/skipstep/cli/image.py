@@ -10,6 +10,7 @@ import typer
 
 from ..deepcache import DeepCache
 from ..errors import OptionError
+from ._compile import new_compiler, print_compiling
 from ._console import decibels, print_comparison, print_run, progress
 
 Prompt = Annotated[str, typer.Argument(help="What to draw.")]
@@ -38,6 +39,9 @@ Forecast = Annotated[
         help="Instead of the preset's: verbatim, linear, linear_log_sigma, quadratic, quadratic_log_sigma, calibrated."
     ),
 ]
+BackendName = Annotated[str, typer.Option("--backend", help="eager, inductor, aot, openvino or onediff; see `doctor`.")]
+Verify = Annotated[bool, typer.Option("--verify", help="Check each compiled graph's first result against the model.")]
+Attention = Annotated[str, typer.Option(help="auto, sdpa or xformers.")]
 Compare = Annotated[bool, typer.Option("--compare", help="Also run without the cache; show speed-up and difference.")]
 Rounds = Annotated[int | None, typer.Option(help="With --compare: how often to time both, in turns; 2.", min=1)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")]
@@ -63,6 +67,9 @@ def image(
     forecast: Forecast = None,
     compare: Compare = False,
     rounds: Rounds = None,
+    backend: BackendName = "eager",
+    attention: Attention = "auto",
+    verify: Verify = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     debug: Debug = False,
@@ -92,11 +99,12 @@ def image(
     changes = {key: value for key, value in given.items() if value is not None}
     DeepCache(**changes)
     media.check_output(out)
+    compiler = new_compiler(backend, attention=attention, verify=verify)
     if not debug:
         quiet_libraries()
     loaded = load_model(model, config=config, device=device, dtype=dtype)
     kept = CalibrationFolder(loaded.pipe.unet, default_folder()) if forecast == "calibrated" else None
-    engine = ImageEngine(loaded, kept)
+    engine = ImageEngine(loaded, kept, compiler)
     if engine.model.is_demo:
         torch.set_num_threads(1)  # its operations are too small to share; threads that wait for each other cost more
     if changes:
@@ -106,6 +114,8 @@ def image(
         if is_plan_path(cache):
             raise OptionError(f"--{next(iter(changes))} cannot change a plan ({cache}); leave one of them out")
         request = replace(request, cache=replace(preset(cache, engine.model.family), **changes))
+    if compiler is not None:
+        engine.warm_up([request])  # so that no time below holds any of compiling
     if compare:
         _compare(engine, request, out, rounds or 2)
         return
@@ -113,6 +123,7 @@ def image(
         made = engine.generate(request, bar.follow(request.prompt))
     media.write_whole(out, media.png_bytes(made.image, media.describe(made)))
     print_run(made, out)
+    print_compiling(compiler)
 
 
 def _compare(engine: Any, request: Any, out: Path, rounds: int) -> None:
@@ -132,3 +143,4 @@ def _compare(engine: Any, request: Any, out: Path, rounds: int) -> None:
     media.write_whole(out, picture)
     print_run(result.cached, out)
     print_comparison(result, sheet_path)
+    print_compiling(engine.compiler)

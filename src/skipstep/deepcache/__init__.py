@@ -1,11 +1,12 @@
 """The core: a UNet cut at skip connections, run in full or around stored deep features. Needs torch only."""
 
+from ._view import module_view
 from .adaptive import AdaptiveSchedule
 from .calibrated import CalibratedForecast, PlannedSlopes, Slopes, SlopeTable
 from .calibration import CalibrationMemory, Calibrations, RunShape
 from .diffusers_unet import DiffusersUNetSplit, count_skips
 from .forecast import FeatureHistory, Forecast, LinearForecast, Position, QuadraticForecast, VerbatimForecast
-from .mixed_unet import DiffusersMixedSplit
+from .mixed_unet import DiffusersMixedSplit, tapped_cuts
 from .options import DeepCache
 from .pipeline import AttachedRun, attach, speed_up
 from .report import PassFlops, RunReport
@@ -54,7 +55,9 @@ __all__ = [
     "WindowedSchedule",
     "attach",
     "count_skips",
+    "module_view",
     "quadratic_schedule",
     "speed_up",
     "spread_schedule",
+    "tapped_cuts",
 ]

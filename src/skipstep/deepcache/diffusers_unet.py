@@ -8,6 +8,8 @@ the down path makes them: 0 is `conv_in`, then each resnet and each downsampler.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -106,9 +108,9 @@ class DiffusersUNetSplit:
 
         For video they are (batch * frames, channels, height, width).
         """
-        args, kwargs = self._before(args, kwargs)
+        args, kwargs = self.before(args, kwargs)
         output = self._full(*args, **kwargs)
-        return self._after(output), self._tap.take()
+        return self.after(output), self._tap.take()
 
     def reuse(self, features: Tensor, *args: Any, **kwargs: Any) -> Any:
         """The UNet's output if its deep features were `features`, which is not written to.
@@ -116,14 +118,36 @@ class DiffusersUNetSplit:
         Raises:
             UnsupportedFeatureError: if a T2I-Adapter adds to a block that the cut runs through.
         """
-        named = dict(zip(self._parameters, args, strict=False))
-        args, kwargs = self._before((), self._shallow_inputs({**named, **kwargs}, features))
+        args, kwargs = self.before((), self.reuse_inputs(features, args, kwargs))
+        with self.filled(features):
+            output = self._shallow(*args, **kwargs)
+        return self.after(output)
+
+    @property
+    def shallow(self) -> Any:
+        """The view of the UNet that reuse passes run, to be called inside `filled`."""
+        return self._shallow
+
+    @contextmanager
+    def filled(self, features: Tensor) -> Iterator[None]:
+        """The deep features of `shallow`, for the calls inside."""
         self._slot.features = features
         try:
-            output = self._shallow(*args, **kwargs)
+            yield
         finally:
             self._slot.features = None
-        return self._after(output)
+
+    def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """All arguments of a UNet call by name."""
+        return {**dict(zip(self._parameters, args, strict=False)), **kwargs}
+
+    def reuse_inputs(self, features: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of a UNet call that are left for `shallow`, by name.
+
+        Raises:
+            UnsupportedFeatureError: as `reuse`.
+        """
+        return self._shallow_inputs(self.named(args, kwargs), features)
 
     @property
     def tapped(self) -> Any:
@@ -202,13 +226,15 @@ class DiffusersUNetSplit:
         return residuals if self._cut_after_mid else residuals[:whole]
 
     # accelerate moves weights and inputs from a hook on the UNet itself, which views do not run
-    def _before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What accelerate does to the arguments ahead of a call of the UNet."""
         hook = getattr(self.unet, "_hf_hook", None)
         if hook is None:
             return args, kwargs
         args, kwargs = hook.pre_forward(self.unet, *args, **kwargs)
         return args, kwargs
 
-    def _after(self, output: Any) -> Any:
+    def after(self, output: Any) -> Any:
+        """What it does to the output."""
         hook = getattr(self.unet, "_hf_hook", None)
         return output if hook is None else hook.post_forward(self.unet, output)

@@ -10,6 +10,15 @@ from torch import Tensor
 from .diffusers_unet import DiffusersUNetSplit
 
 
+def tapped_cuts(unet: Any, branches: Iterable[int]) -> tuple[DiffusersUNetSplit, ...]:
+    """A cut for each branch, each of the view that the one before taps: `tapped` of the last keeps all features."""
+    cuts: list[DiffusersUNetSplit] = []
+    for branch in branches:
+        cuts.append(DiffusersUNetSplit(unet, branch))
+        unet = cuts[-1].tapped
+    return tuple(cuts)
+
+
 class DiffusersMixedSplit:
     """Full passes that keep the deep features of several branches, and a reuse pass for each.
 
@@ -24,11 +33,7 @@ class DiffusersMixedSplit:
     def __init__(self, unet: Any, branches: Iterable[int]) -> None:
         self.branches = tuple(sorted(set(branches)))
         self._cuts = {branch: DiffusersUNetSplit(unet, branch) for branch in self.branches}
-        self._taps: list[DiffusersUNetSplit] = []
-        tapped = unet
-        for branch in self.branches:
-            self._taps.append(DiffusersUNetSplit(tapped, branch))
-            tapped = self._taps[-1].tapped
+        self._taps = tapped_cuts(unet, self.branches)
 
     def full(self, *args: Any, **kwargs: Any) -> tuple[Any, dict[int, Tensor]]:
         """The UNet's own output and the deep features (batch, channels, height, width) of every branch."""

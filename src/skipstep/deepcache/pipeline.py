@@ -6,7 +6,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -22,12 +22,20 @@ from .options import CALIBRATED, DeepCache
 from .report import PassLog, RunReport
 from .responses import Responses, ResponseSession
 from .schedule import ReuseSchedule
-from .session import DeepCacheSession
+from .session import DeepCacheSession, MixedSplit, UNetSplit
 
 FEW_STEPS = 10
 _INPUTS = ("sample", "timestep", "encoder_hidden_states")  # of every UNet call, in this order
 _REPORTS = 100
 _KEYS = 8  # a pipeline that makes new conditionings at every step must not fill the memory with their features
+
+
+class SplitMaker(Protocol):
+    """Makes the split of a UNet at some branches: `live_split`, or a compiler."""
+
+    def __call__(self, unet: Any, branches: tuple[int, ...], /) -> UNetSplit | MixedSplit:
+        """A `UNetSplit` for one branch, a `MixedSplit` for several."""
+        ...
 
 
 class AttachedRun:
@@ -36,7 +44,13 @@ class AttachedRun:
     `on_pass`, if set, is called after every evaluation with its number in the run and its kind ("F" full, "r" reuse).
     """
 
-    def __init__(self, pipe: Any, options: DeepCache, calibrations: Calibrations | None = None) -> None:
+    def __init__(
+        self,
+        pipe: Any,
+        options: DeepCache,
+        calibrations: Calibrations | None = None,
+        split: SplitMaker | None = None,
+    ) -> None:
         unet = getattr(pipe, "unet", None)
         if unet is None:
             raise UnsupportedModelError(
@@ -50,12 +64,16 @@ class AttachedRun:
             )
         if not isinstance(options, DeepCache):
             raise OptionError(f"options must be a DeepCache, got {options!r}; for a preset: skipstep.engine.preset")
-        self._split = live_split(unet, options.branches)  # refuses what cannot be cut before anything runs
+        original = unet
+        if hasattr(unet, "split_maker"):  # a `skipstep.compile.CompiledUNet`
+            unet, split = unet.uncompiled, split or unet.split_maker
+        self._split = (split or live_split)(unet, options.branches)  # refuses what cannot be cut before anything runs
         self.pipe = pipe
         self.options = options
         self.calibrations: Calibrations = CalibrationMemory() if calibrations is None else calibrations
         self.on_pass: Callable[[int, str], None] | None = None
         self._unet = unet
+        self._original = original
         self._attached = True
         self._session: DeepCacheSession | ResponseSession | None = None
         self._shape: RunShape | None = None
@@ -85,7 +103,7 @@ class AttachedRun:
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """One UNet call of the pipeline."""
         if not self._attached:
-            return self._unet(*args, **kwargs)
+            return self._original(*args, **kwargs)
         sample, timestep, conditioning = _named(args, kwargs)
         scheduler = getattr(self.pipe, "scheduler", None)
         timesteps = getattr(scheduler, "timesteps", None)
@@ -127,7 +145,7 @@ class AttachedRun:
         self._attached = False
         if type(self.pipe.unet) is not StandIn or self.pipe.unet._run is not self:
             return False
-        self.pipe.unet = self._unet
+        self.pipe.unet = self._original
         return True
 
     def _report(self, log: PassLog, shapes: InputShapes) -> RunReport:
@@ -179,23 +197,34 @@ def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Any, 
     return named["sample"], named["timestep"], named["encoder_hidden_states"]
 
 
-def attach(pipe: Any, options: DeepCache | None = None, *, calibrations: Calibrations | None = None) -> AttachedRun:
+def attach(
+    pipe: Any,
+    options: DeepCache | None = None,
+    *,
+    calibrations: Calibrations | None = None,
+    split: SplitMaker | None = None,
+) -> AttachedRun:
     """Reuse deep features in all calls of `pipe` until `detach`.
 
     `pipe` is any diffusers pipeline with a `unet`. Its `unet` slot is replaced; the UNet itself is not touched.
-    `calibrations` keeps what the "calibrated" forecast measures; without it, that lasts until `detach`.
+    `calibrations` keeps what the "calibrated" forecast measures; without it, that lasts until `detach`. `split` makes
+    the two passes: a `skipstep.compile.Compiler`; without it they are the UNet's own code.
 
     Raises:
         UnsupportedModelError: if the pipeline has no UNet that can be cut.
         BranchError: if the UNet has no such branch.
         AttachError: if the pipeline is attached already.
     """
-    return AttachedRun(pipe, DeepCache() if options is None else options, calibrations)
+    return AttachedRun(pipe, DeepCache() if options is None else options, calibrations, split)
 
 
 @contextmanager
 def speed_up(
-    pipe: Any, options: DeepCache | None = None, *, calibrations: Calibrations | None = None
+    pipe: Any,
+    options: DeepCache | None = None,
+    *,
+    calibrations: Calibrations | None = None,
+    split: SplitMaker | None = None,
 ) -> Iterator[AttachedRun]:
     """Reuse deep features in the calls of `pipe` inside the `with` block; afterwards the pipeline is as before.
 
@@ -207,7 +236,7 @@ def speed_up(
     Raises:
         as `attach`.
     """
-    run = attach(pipe, options, calibrations=calibrations)
+    run = attach(pipe, options, calibrations=calibrations, split=split)
     try:
         yield run
     except BaseException:

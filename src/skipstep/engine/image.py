@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..compile import Compiler
 from ..deepcache import DeepCache, RunReport, speed_up
 from ..deepcache.calibration import CalibrationMemory, Calibrations
-from .caches import resolve_cache
+from .caches import ResolvedCache, resolve_cache
 from .ignored import warn_of_ignored_input
 from .models import LoadedModel
 from .request import ImageRequest
@@ -36,14 +37,47 @@ class GeneratedImage:
     seconds: float  # text encoders and VAE included
 
 
+def call_pipeline(pipe: Any, request: ImageRequest) -> tuple[Image.Image, Tensor]:
+    """The picture of a complete request, and its latents (1, channels, height / 8, width / 8) in float32 on the CPU.
+
+    The pipeline's scheduler is put back afterwards.
+    """
+    own, pipe.scheduler = pipe.scheduler, new_scheduler(request.sampler, pipe.scheduler.config)
+    pipe.set_progress_bar_config(disable=True)
+    kept: dict[str, Tensor] = {}
+
+    def keep_latents(_: Any, __: int, ___: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        kept["latents"] = tensors["latents"]
+        return {}
+
+    try:
+        output = pipe(
+            prompt=request.prompt,
+            negative_prompt=request.negative_prompt or None,
+            width=request.width,
+            height=request.height,
+            num_inference_steps=request.steps,
+            guidance_scale=request.guidance_scale,
+            generator=torch.Generator().manual_seed(request.seed),
+            callback_on_step_end=keep_latents,
+        )
+    finally:
+        pipe.scheduler = own
+    return output.images[0], kept["latents"].float().cpu()
+
+
 class ImageEngine:
     """One loaded model; makes one picture at a time.
 
     `calibrations` keeps what the "calibrated" forecast measures; without it, that lasts as long as the engine.
+    `compiler` runs both passes as compiled graphs.
     """
 
-    def __init__(self, model: LoadedModel, calibrations: Calibrations | None = None) -> None:
+    def __init__(
+        self, model: LoadedModel, calibrations: Calibrations | None = None, compiler: Compiler | None = None
+    ) -> None:
         self.model = model
+        self.compiler = compiler
         self._calibrations: Calibrations = CalibrationMemory() if calibrations is None else calibrations
         self._scheduler_config = model.pipe.scheduler.config
 
@@ -58,6 +92,30 @@ class ImageEngine:
             guidance_scale=guidance,
         )
 
+    def warm_up(self, requests: Iterable[ImageRequest]) -> None:
+        """Compile all that these requests need, by drawing each with one evaluation of every pass.
+
+        Two requests that differ in prompt, seed, sampler or steps only need the same graphs.
+
+        Raises:
+            as `generate`.
+        """
+        for request in requests:
+            request = self.complete(request)
+            branches = self._resolve(request).options.branches
+            passes = (None, *branches)
+            few = replace(request, sampler="euler", steps=len(passes), cache=DeepCache(passes=passes))
+            self.generate(few)
+
+    def _resolve(self, request: ImageRequest) -> ResolvedCache:
+        return resolve_cache(
+            request.cache,
+            self.model,
+            sampler=request.sampler,
+            steps=request.steps,
+            scheduler=new_scheduler(request.sampler, self._scheduler_config),
+        )
+
     def generate(self, request: ImageRequest, on_pass: OnPass | None = None) -> GeneratedImage:
         """Draw the picture; `on_pass` is told of every UNet evaluation as it ends.
 
@@ -66,44 +124,18 @@ class ImageEngine:
         """
         request = self.complete(request)
         pipe = self.model.pipe
-        resolved = resolve_cache(
-            request.cache,
-            self.model,
-            sampler=request.sampler,
-            steps=request.steps,
-            scheduler=new_scheduler(request.sampler, self._scheduler_config),
-        )
+        resolved = self._resolve(request)
         cache = resolved.options
         warn_of_ignored_input(self.model, request)
-        own_scheduler, pipe.scheduler = pipe.scheduler, new_scheduler(request.sampler, self._scheduler_config)
-        pipe.set_progress_bar_config(disable=True)
-        kept: dict[str, Tensor] = {}
-
-        def keep_latents(_: Any, __: int, ___: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            kept["latents"] = tensors["latents"]
-            return {}
-
         started = time.perf_counter()
-        try:
-            with speed_up(pipe, cache, calibrations=self._calibrations) as run:
-                if on_pass is not None:
-                    run.on_pass = lambda evaluation, kind: on_pass(evaluation, pipe.num_timesteps, kind)
-                output = pipe(
-                    prompt=request.prompt,
-                    negative_prompt=request.negative_prompt or None,
-                    width=request.width,
-                    height=request.height,
-                    num_inference_steps=request.steps,
-                    guidance_scale=request.guidance_scale,
-                    generator=torch.Generator().manual_seed(request.seed),
-                    callback_on_step_end=keep_latents,
-                )
-        finally:
-            pipe.scheduler = own_scheduler
+        with speed_up(pipe, cache, calibrations=self._calibrations, split=self.compiler) as run:
+            if on_pass is not None:
+                run.on_pass = lambda evaluation, kind: on_pass(evaluation, pipe.num_timesteps, kind)
+            image, latents = call_pipeline(pipe, request)
         seconds = time.perf_counter() - started
         return GeneratedImage(
-            image=output.images[0],
-            latents=kept["latents"].float().cpu(),
+            image=image,
+            latents=latents,
             request=request,
             cache=cache,
             cache_source=resolved.source,

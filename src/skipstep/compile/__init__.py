@@ -1,0 +1,30 @@
+"""Compiled graphs of both passes: one for each pass, branch and shape, on several backends."""
+
+from .backend import Availability, Backend, CompileOptions, PassSpec
+from .compiled_unet import CompiledUNet
+from .compiler import BACKENDS, Compiler, available_backends, new_backend
+from .counters import CompileCounters
+from .onediff import register_with_onediff
+from .split import CompiledSplit
+from .store import GraphStore, StoredGraph, default_store
+from .verify import check_outputs, relative_error
+
+__all__ = [
+    "BACKENDS",
+    "Availability",
+    "Backend",
+    "CompileCounters",
+    "CompileOptions",
+    "CompiledSplit",
+    "CompiledUNet",
+    "Compiler",
+    "GraphStore",
+    "PassSpec",
+    "StoredGraph",
+    "available_backends",
+    "check_outputs",
+    "default_store",
+    "new_backend",
+    "register_with_onediff",
+    "relative_error",
+]

@@ -1,0 +1,121 @@
+"""Hands out compiled splits and keeps them for as long as the compiler lives, so that runs share graphs."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from .. import __version__
+from ..errors import BackendError, OptionError
+from ..plan import fingerprint
+from .aot import AOTBackend
+from .backend import Availability, Backend, CompileOptions
+from .counters import CompileCounters
+from .eager import EagerBackend
+from .inductor import InductorBackend
+from .model_options import Undo, set_model_options
+from .onediff import OneDiffBackend
+from .openvino import OpenVINOBackend
+from .signature import digest
+from .split import CompiledSplit, OnCompile
+from .store import GraphStore, default_store
+
+BACKENDS = ("eager", "inductor", "aot", "openvino", "onediff")
+_SHARED = frozenset({"channels_last", "fused_qkv", "attention", "verify", "max_graphs"})
+
+
+def new_backend(name: str, store: GraphStore | None = None) -> Backend:
+    """A backend by name; `store` is where those that keep graphs on disk keep them.
+
+    Raises:
+        OptionError: naming the backends, if there is none of that name.
+    """
+    if name not in BACKENDS:
+        raise OptionError(f"backend must be one of {', '.join(BACKENDS)}, got {name!r}")
+    if name in ("aot", "openvino"):
+        kept = default_store() if store is None else store
+        return AOTBackend(kept) if name == "aot" else OpenVINOBackend(kept)
+    plain: dict[str, type[Any]] = {"eager": EagerBackend, "inductor": InductorBackend, "onediff": OneDiffBackend}
+    made: Backend = plain[name]()
+    return made
+
+
+def available_backends() -> dict[str, Availability]:
+    """Which backends can be used here, and why not."""
+    return {name: new_backend(name).available() for name in BACKENDS}
+
+
+class Compiler:
+    """Makes the splits of `attach` and `speed_up` with a backend: `speed_up(pipe, options, split=Compiler("aot"))`.
+
+    Graphs are made at the first call of each pass, branch and shape, or ahead by a run of the pipeline with these
+    shapes. `on_compile` is told of each as it begins, with None, and as it ends, with its seconds.
+
+    Raises:
+        OptionError: if there is no such backend, or it does not honour an option.
+        BackendError: if the backend cannot be used here, with the reason.
+    """
+
+    def __init__(
+        self,
+        backend: str | Backend = "inductor",
+        options: CompileOptions | None = None,
+        *,
+        store: GraphStore | None = None,
+        on_compile: OnCompile | None = None,
+    ) -> None:
+        self.backend = new_backend(backend, store) if isinstance(backend, str) else backend
+        self.options = CompileOptions() if options is None else options
+        self.counters = CompileCounters()
+        self.on_compile = on_compile
+        self._splits: dict[tuple[int, tuple[int, ...]], CompiledSplit] = {}
+        self._undo: list[Undo] = []
+        self._check()
+
+    def __call__(self, unet: Any, branches: tuple[int, ...]) -> CompiledSplit:
+        """The split of a diffusers UNet at these branches.
+
+        Raises:
+            BranchError, UnsupportedModelError: as `DiffusersUNetSplit`.
+            OptionError, BackendError: if the UNet cannot be switched as the options ask.
+        """
+        key = (id(unet), branches)  # the split keeps the UNet alive, so that its id stays its own
+        if key not in self._splits:
+            split = CompiledSplit(  # refuses what cannot be cut before the UNet is switched
+                unet,
+                branches,
+                backend=self.backend,
+                options=self.options,
+                counters=self.counters,
+                model=lambda: _identity(unet),
+                on_compile=self.on_compile,
+            )
+            if not any(known == id(unet) for known, _ in self._splits):
+                self._undo += set_model_options(unet, self.options)
+            self._splits[key] = split
+        return self._splits[key]
+
+    def clear(self) -> None:
+        """Let go of all graphs and of the UNets that they are of, whose own options are as they were before."""
+        self._splits.clear()
+        while self._undo:
+            self._undo.pop()()
+
+    def _check(self) -> None:
+        default = CompileOptions()
+        for name in vars(default):
+            asked = getattr(self.options, name) != getattr(default, name)
+            if asked and name not in self.backend.supports | _SHARED:
+                raise OptionError(
+                    f"{name} is not for the {self.backend.name} backend, which takes "
+                    f"{', '.join(sorted(self.backend.supports | _SHARED))}"
+                )
+        available = self.backend.available()
+        if not available.ok:
+            raise BackendError(f"the {self.backend.name} backend cannot be used here: {available.detail}")
+
+
+def _identity(unet: Any) -> str:
+    """What the code of a graph follows from besides the traced module: the UNet's configuration, and the packages."""
+    host = sys.modules[type(unet).__module__.partition(".")[0]]
+    return digest(fingerprint(unet).topology, __version__, getattr(host, "__version__", ""))

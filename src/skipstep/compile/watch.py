@@ -1,0 +1,100 @@
+"""Notices when a module is no longer what a graph was traced from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+from torch import Tensor, nn
+
+_PLAIN = (bool, int, float, str, type(None))
+_CONSTANT = frozenset({bool, int, str, type(None)})
+_OF_EVERY_MODULE = frozenset({*vars(nn.Module()), "_compiled_call_impl"})
+
+
+class ModelWatch:
+    """The children, plain attributes and hooks of a module and of all below it, as they are now.
+
+    A traced graph has these for constants: LoRA layers and their scales, FreeU's factors, attention processors.
+    Nothing is copied; a check compares identities, some milliseconds for SDXL.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._seen = list(_state(module))
+        self._weights = _weights(module)
+
+    def is_changed(self) -> bool:
+        """Whether a graph traced from the module would now be another."""
+        now = list(_state(self._module))
+        if len(now) != len(self._seen):
+            return True
+        return any(one is not other and one != other for one, other in zip(now, self._seen, strict=True))
+
+    def are_weights_changed(self) -> bool:
+        """Whether tensors were replaced or written to since the last time that this was asked.
+
+        A write through `.data` leaves no trace, and is not seen.
+        """
+        before, self._weights = self._weights, _weights(self._module)
+        return before != self._weights
+
+
+def traced_state(module: nn.Module) -> tuple[str, ...]:
+    """What a graph of the module has for constants, in words that are the same in every process."""
+    tensors = (f"{name} {tuple(tensor.shape)} {tensor.dtype}" for name, tensor in _tensors(module))
+    return *map(_word, _state(module)), *tensors
+
+
+def _state(module: nn.Module) -> Iterator[Any]:
+    for name, child in module.named_modules():
+        yield name
+        yield child
+        yield type(child)
+        if child._forward_hooks or child._forward_pre_hooks:
+            yield tuple(child._forward_pre_hooks.values())
+            yield tuple(child._forward_hooks.values())
+        for key, value in vars(child).items():
+            if key in _OF_EVERY_MODULE:
+                continue
+            if type(value) in _CONSTANT:  # most are, and this runs at every full pass
+                yield value
+            elif key in ("processor", "forward"):  # objects that decide what is computed
+                yield value
+                yield from (plain for number in getattr(value, "__dict__", {}).values() for plain in _plain(number))
+            elif not (isinstance(value, dict) and key.startswith("_")):  # a configuration, a cache
+                yield from _plain(value)
+        for tensor in chain(child._parameters.values(), child._buffers.values()):
+            if tensor is not None:  # compiled code reads memory as it was laid out: `channels_last` is another
+                yield tensor.dtype
+                yield tensor.stride()
+
+
+def _plain(value: Any) -> Iterator[Any]:
+    """The value itself, or what is plain in it: active adapters are lists, their scales are dictionaries."""
+    if isinstance(value, float):
+        yield float(f"{value:.12g}")  # diffusers multiplies a LoRA's scale for a pass and divides it again
+    elif isinstance(value, _PLAIN):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        yield tuple(plain for item in value if isinstance(item, _PLAIN) for plain in _plain(item))
+    elif isinstance(value, dict):
+        yield tuple((name, plain) for name, item in value.items() if isinstance(item, _PLAIN) for plain in _plain(item))
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_word, value))})"
+    if isinstance(value, _PLAIN):
+        return repr(value)
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    return chain(module.named_parameters(), module.named_buffers())
+
+
+def _weights(module: nn.Module) -> list[tuple[int, int]]:
+    return [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for _, tensor in _tensors(module)]
