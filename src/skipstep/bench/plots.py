@@ -25,7 +25,7 @@ def plot_waterfall(data: dict[str, Any]) -> tuple[bytes, bytes]:
         if _is_stacked(row):
             below = min(before, ratio)
             axes.barh(place, below, color=GREY)
-            axes.barh(place, ratio - below, left=below, color=BLUE)
+            axes.barh(place, ratio - below, left=below, color=BLUE if place else GREY)
             before = ratio
         else:
             axes.barh(place, ratio, color=YELLOW)
@@ -36,8 +36,8 @@ def plot_waterfall(data: dict[str, Any]) -> tuple[bytes, bytes]:
     axes.invert_yaxis()
     axes.set_xlim(0, 1.35 * max(max(row["ratio"], row["flop_ceiling"] or 0) for row in rows))
     axes.set_xlabel(
-        "times as fast as the first row\n"
-        "blue: gained over the row above; yellow: other ways; red: FLOP ceiling of reuse alone"
+        "times as fast as the first row\nblue: gained over the row above; yellow: other ways\n"
+        "red: FLOP ceiling of reuse alone"
     )
     axes.set_title(f"{data['title']}, {data['case']['steps']} steps", parse_math=False)
     return _saved(figure)

@@ -124,7 +124,7 @@ def _print(data: dict[str, Any]) -> None:
     table = Table(box=None, pad_edge=False)
     shown = [COLUMNS.index(name) for name in ON_SCREEN]
     for index in shown:
-        table.add_column(COLUMNS[index], justify="right" if index else "left", no_wrap=True)
+        table.add_column(COLUMNS[index], justify="right" if index else "left", no_wrap=bool(index))
     for row in data["rows"]:
         if "skipped" not in row:
             texts = cells(row)
