@@ -24,7 +24,7 @@ def result(monkeypatch: pytest.MonkeyPatch, file: Path, quick: float, **more: An
     rows.append(BenchRow(name="graphs", compile=CompileOptions(cuda_graphs=True)))
     if more.pop("own", False):
         rows.append(BenchRow(name="own"))
-    file.write_text(as_json(run_fake(monkeypatch, subject, tuple(rows))))
+    file.write_text(as_json(as_dict(run_fake(monkeypatch, subject, tuple(rows)))))
     loaded = load_result(file)
     return {**loaded, **more}
 
@@ -76,7 +76,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_what_is_loaded_is_what_was_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     subject = FakeSubject({"base": 4.0, "b": 1.0})
     made = run_fake(monkeypatch, subject, (BenchRow(name="base"), BenchRow(name="b")))
-    (tmp_path / "a.json").write_text(as_json(made))
+    (tmp_path / "a.json").write_text(as_json(as_dict(made)))
     loaded = load_result(tmp_path / "a.json")
     assert loaded["rows"] == json.loads(json.dumps(as_dict(made), default=str))["rows"]
     assert list(loaded["by_name"]) == ["base", "b"]

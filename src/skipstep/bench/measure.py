@@ -6,12 +6,13 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from statistics import median
 from typing import Any
 
 import torch
 
-from ..compile import Compiler, available_backends, relative_error
+from ..compile import CompileOptions, Compiler, available_backends, relative_error
 from ..deepcache import RunReport
 from ..deepcache.options import CALIBRATED
 from ..engine.metrics import image_psnr, image_ssim, latent_psnr
@@ -143,7 +144,7 @@ class _Bench:
             if row.peer is not None:
                 self._peers[row.name] = Peer(row, self._subject.device)
                 result.peer = self._peers[row.name].version
-            elif result.backend != "eager" or row.compile != type(row.compile)():
+            elif result.backend != "eager" or row.compile != CompileOptions():
                 self._compiler(result)
             first = row if row.reuse is not None and row.reuse.forecast == CALIBRATED else shortened(row)
             _, timing = timed(lambda: self._run(result, first, 0), self._subject.device)
@@ -173,7 +174,7 @@ class _Bench:
         device = self._subject.device
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        made = [timed(lambda i=i: self._run(result, result.row, i), device) for i in range(self._subject.runs)]  # type: ignore[misc]
+        made = [timed(partial(self._run, result, result.row, index), device) for index in range(self._subject.runs)]
         result.made = [one for one, _ in made]
         result.timings.append([timing for _, timing in made])
         if device.type == "cuda":

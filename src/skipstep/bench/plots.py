@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
+from ..engine.figures import png_and_svg
 from ..errors import MissingExtraError
 
 GREY, BLUE, YELLOW, RED = "#9aa5b1", "#1f6feb", "#d29922", "#cf222e"
@@ -40,7 +40,7 @@ def plot_waterfall(data: dict[str, Any]) -> tuple[bytes, bytes]:
         "red: FLOP ceiling of reuse alone"
     )
     axes.set_title(f"{data['title']}, {data['case']['steps']} steps", parse_math=False)
-    return _saved(figure)
+    return png_and_svg(figure)
 
 
 def plot_pareto(data: dict[str, Any]) -> tuple[bytes, bytes] | None:
@@ -70,7 +70,7 @@ def plot_pareto(data: dict[str, Any]) -> tuple[bytes, bytes] | None:
     axes.set_ylabel("latent PSNR to the first row's pictures, dB (worst)")
     axes.set_title(f"{data['title']}, {data['case']['steps']} steps", parse_math=False)
     axes.grid(alpha=0.3)
-    return _saved(figure)
+    return png_and_svg(figure)
 
 
 def _is_stacked(row: dict[str, Any]) -> bool:
@@ -89,12 +89,3 @@ def _figure(width: float, height: float) -> Any:
     except ImportError as error:
         raise MissingExtraError("plots need matplotlib: pip install 'skipstep[plot]'") from error
     return Figure(figsize=(width, height), dpi=120, layout="constrained")
-
-
-def _saved(figure: Any) -> tuple[bytes, bytes]:
-    made = []
-    for kind in ("png", "svg"):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else None)
-        made.append(buffer.getvalue())
-    return made[0], made[1]

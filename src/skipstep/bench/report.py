@@ -8,12 +8,12 @@ import os
 import platform
 from dataclasses import asdict
 from datetime import datetime, timezone
-from importlib import metadata
 from statistics import median
 from typing import Any
 
 import torch
 
+from ..engine.environment import installed_version
 from .measure import BenchResult, RowResult
 
 MIB = 2**20
@@ -35,7 +35,7 @@ def environment(result: BenchResult) -> dict[str, Any]:
     """All that the figures depend on besides the case."""
     facts: dict[str, Any] = {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-        "versions": {name: version for name in PACKAGES if (version := _version(name))},
+        "versions": {name: version for name in PACKAGES if (version := installed_version(name))},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),
@@ -74,9 +74,9 @@ def _as_dict(result: BenchResult, case: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def as_json(result: BenchResult) -> str:
-    """One JSON file."""
-    return json.dumps(as_dict(result), indent=1, default=str, allow_nan=False) + "\n"
+def as_json(data: dict[str, Any]) -> str:
+    """One JSON file of what `as_dict` gives."""
+    return json.dumps(data, indent=1, default=str, allow_nan=False) + "\n"
 
 
 def _row_dict(result: BenchResult, row: RowResult) -> dict[str, Any]:
@@ -206,13 +206,6 @@ def _versions(facts: dict[str, Any]) -> str:
     return ", ".join(
         f"{name} {facts['versions'][name]}" for name in ("torch", "diffusers") if name in facts["versions"]
     )
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _processor() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from PIL import Image
@@ -38,11 +38,6 @@ class Subject(Protocol):
     device: torch.device
     runs: int  # different inputs; each row runs them all
 
-    @property
-    def unet(self) -> Any:
-        """The UNet that is sped up."""
-        ...
-
     def run(self, row: BenchRow, compiler: Compiler | None, peer: Peer | None, index: int) -> Made:
         """Run a row on input `index`."""
         ...
@@ -58,11 +53,6 @@ class PipelineSubject:
         self._calibrations = CalibrationMemory()
         self._prompts = case.prompts or PROMPTS
         self.runs = len(self._prompts)
-
-    @property
-    def unet(self) -> Any:
-        """The pipeline's UNet."""
-        return self._model.pipe.unet
 
     def run(self, row: BenchRow, compiler: Compiler | None, peer: Peer | None, index: int) -> Made:
         """One picture."""
@@ -104,11 +94,6 @@ class UNetSubject:
             dtype=choose_dtype(case.dtype, self.device),
         )
         self._calibrations = CalibrationMemory()
-
-    @property
-    def unet(self) -> Any:
-        """The UNet."""
-        return self._loop.unet
 
     def run(self, row: BenchRow, compiler: Compiler | None, peer: Peer | None, index: int) -> Made:
         """One loop."""

@@ -102,7 +102,7 @@ def _run(case: BenchCase, name: str, out: Path) -> None:
         write_whole(out / file, content)
         written.append(str(out / file))
 
-    write(f"{stem}.json", as_json(result).encode())
+    write(f"{stem}.json", as_json(data).encode())
     write(f"{stem}.md", as_markdown(data).encode())
     _print(data)
     try:

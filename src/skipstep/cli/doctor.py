@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from importlib import metadata
 
 from rich.table import Table
 
@@ -28,6 +27,7 @@ def doctor() -> None:
     """Show what is installed, which device is used, and which backends can run and why not."""
     from .. import __version__
     from ..compile import available_backends
+    from ..engine.environment import installed_version
     from ..engine.lpips import lpips_unavailable
 
     console.print(f"skipstep {__version__}, Python {platform.python_version()}, {platform.platform()}")
@@ -35,20 +35,13 @@ def doctor() -> None:
     for heading in ("package", "version", "for"):
         table.add_column(heading)
     for name, purpose in PACKAGES.items():
-        table.add_row(name, _version(name) or "missing", purpose)
+        table.add_row(name, installed_version(name) or "missing", purpose)
     console.print(table)
     for line in _devices():
         console.print(line)
     console.print(f"lpips: {lpips_unavailable() or 'ready'}")
     for name, available in available_backends().items():
         console.print(f"backend {name}: {available}")
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _devices() -> list[str]:

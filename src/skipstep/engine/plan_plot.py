@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import MissingExtraError
+from .figures import png_and_svg
 
 Points = Sequence[tuple[float, float]]  # (speed-up by FLOPs, latent PSNR in dB)
 
@@ -46,12 +46,7 @@ def plot_frontier(frontier: Frontier) -> tuple[bytes, bytes]:
     axes.set_title(frontier.title)
     axes.grid(alpha=0.3)
     axes.legend()
-    made = []
-    for kind in ("png", "svg"):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else None)
-        made.append(buffer.getvalue())
-    return made[0], made[1]
+    return png_and_svg(figure)
 
 
 def pareto(points: Points) -> list[tuple[float, float]]:

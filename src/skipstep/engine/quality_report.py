@@ -7,12 +7,13 @@ import json
 import platform
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from ..errors import MissingExtraError, OptionError, OutputError
 from .bootstrap import LEVEL, RESAMPLES
+from .environment import installed_version
 from .media import png_bytes, side_by_side, write_whole
 from .quality_plot import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, quality_plot
 from .quality_rows import PicturePair, QualityResult
@@ -65,15 +66,8 @@ def environment() -> dict[str, Any]:
         "date": datetime.now(timezone.utc).date().isoformat(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "versions": {name: found for name in PACKAGES if (found := _version(name)) is not None},
+        "versions": {name: found for name in PACKAGES if (found := installed_version(name)) is not None},
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def as_json(result: QualityResult, facts: dict[str, Any], notes: Sequence[str]) -> str:
