@@ -17,6 +17,7 @@
 * AdaptedPlanWarning (UserWarning)        a plan used for other steps or another sampler than it was measured for
 * CompileFallbackWarning (UserWarning)    a pass that could not be compiled and runs eagerly
 * FewStepsWarning (UserWarning)           so few steps that caching costs more than it gains
+* GraphNotKeptWarning (UserWarning)       a compiled graph that cannot be kept on disk and serves one process
 * IgnoredInputWarning (UserWarning)       something that was asked for and has no effect
   + DemoVocabularyWarning                 words the demo model was never shown
 """
@@ -86,6 +87,10 @@ class CompileFallbackWarning(UserWarning):
 
 class FewStepsWarning(UserWarning):
     """A run has so few steps that neighbouring evaluations differ too much to share features."""
+
+
+class GraphNotKeptWarning(UserWarning):
+    """A compiled graph cannot be kept on disk, and is made anew by the next process."""
 
 
 class IgnoredInputWarning(UserWarning):

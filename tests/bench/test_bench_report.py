@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from skipstep import DeepCache
 from skipstep.bench import BenchRow, as_dict, as_json, as_markdown
 from skipstep.bench.report import COLUMNS, cells
 from skipstep.compile import CompileOptions
+from skipstep.errors import OptionError
 
 NAMES = ("base", "same", "pixels | only", "other", "broken", "peer")
 
@@ -41,7 +43,7 @@ def data(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     subject.latents = lambda row, _: torch.tensor([0.0, 1.0, last.get(row.name, 7.0)])
     rows = (
         BenchRow(name="base"),
-        BenchRow(name="same", compile=CompileOptions(verify=True)),
+        BenchRow(name="same", compile=CompileOptions(max_graphs=5)),
         BenchRow(name="pixels | only", reuse=DeepCache(interval=3)),
         BenchRow(name="other", reuse=DeepCache(interval=3)),
         BenchRow(name="broken", reuse=DeepCache(interval=3, tolerance=None)),
@@ -68,6 +70,39 @@ def test_the_json_is_strict_and_holds_what_it_was_measured_with(data: dict[str, 
     assert peer["flop_ceiling"] is peer["share_of_ceiling"] is None
     assert "passes" not in peer
     assert data["rows"][2]["options"]["reuse"]["interval"] == 3
+
+
+def test_it_says_what_was_typed_and_of_which_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run_fake(monkeypatch, FakeSubject({"base": 1.0, "b": 1.0}), (BenchRow(name="base"), BenchRow(name="b")))
+    result = replace(result, commit="1234567-dirty")
+    data = as_dict(result, command="skipstep bench mine.toml")
+    facts = data["environment"]
+    assert (facts["command"], facts["commit"]) == ("skipstep bench mine.toml", "1234567-dirty")
+    assert "\n`skipstep bench mine.toml`, commit 1234567-dirty\n" in as_markdown(data)
+    unknown = as_dict(replace(result, commit=None))  # from Python, installed as a wheel
+    assert (unknown["environment"]["command"], unknown["environment"]["commit"]) == (None, None)
+    assert "commit" not in as_markdown(unknown)
+
+
+def test_no_path_of_the_machine_is_in_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = FakeSubject(dict.fromkeys(("base", "a /b/c", "failed"), 1.0))
+    subject.refusal = {"refused": OptionError("cannot read '/home/ann/x.json': no such file")}
+    rows = (BenchRow(name="base"), BenchRow(name="a /b/c"), BenchRow(name="refused", cache="/home/ann/plans/x.json"))
+    rows += (BenchRow(name="failed"),)
+    result = run_fake(monkeypatch, subject, rows, model="/home/ann/my models/sdxl")
+    result = replace(result, case=replace(result.case, title="Of (here model /data/ann/m)"))
+    result.rows[3].compiled = {
+        "failures": ["full pass: OSError: [Errno 28] /tmp/torch_ann/ab/k.cpp: no space, see https://a.b/c"]
+    }
+    data = as_dict(result)
+    assert data["title"] == "Of (here model m)"
+    assert data["case"]["model"] == "sdxl"
+    assert data["rows"][1]["name"] == "a /b/c"  # is what somebody called it
+    assert data["rows"][2]["skipped"] == "cannot read 'x.json': no such file"
+    assert data["rows"][3]["compiled"]["failures"] == [
+        "full pass: OSError: [Errno 28] k.cpp: no space, see https://a.b/c"
+    ]
+    assert "ann/" not in as_json(data)
 
 
 def test_what_json_cannot_hold_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +154,7 @@ def test_figures_of_the_passes_are_in_their_units(data: dict[str, Any]) -> None:
 def test_a_graph_that_failed_is_in_the_table(data: dict[str, Any]) -> None:
     row = data["rows"][1]
     assert cells(row)[-1] == "0 made"
-    row["compiled"] = {"compiles": 2, "loads": 1, "breaks": 3, "failures": ["full pass: OSError: no compiler"]}
-    assert cells(row)[-1] == "2 made, 1 loaded, 3 breaks, 1 failed"
-    assert "- same: ran eagerly, full pass: OSError: no compiler" in as_markdown(data)
+    row["compiled"] = {"compiles": 2, "loads": 1, "breaks": 3, "warnings": 4, "failures": ["full pass: OSError: no"]}
+    row["graph_cache"] = "partly warm"
+    assert cells(row)[-1] == "2 made, 1 loaded, 3 breaks, 4 warnings, 1 failed, partly warm"
+    assert "- same: ran eagerly, full pass: OSError: no" in as_markdown(data)

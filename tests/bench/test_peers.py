@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +17,7 @@ from skipstep import DeepCache, speed_up
 from skipstep.bench import BenchRow
 from skipstep.bench.loop import UNetLoop
 from skipstep.bench.peers import Peer
+from skipstep.bench.traced import Traced
 from skipstep.compile import Availability, Compiler
 from skipstep.compile.watch import ModelWatch
 
@@ -66,6 +69,16 @@ def small(loop: UNetLoop) -> Iterator[UNetLoop]:
     torch._dynamo.reset()
 
 
+@pytest.fixture
+def screen() -> Iterator[io.StringIO]:
+    """Where torch prints what it warns of."""
+    shown, handlers = io.StringIO(), logging.getLogger("torch._dynamo").handlers
+    before = {handler: handler.setStream(shown) for handler in handlers if type(handler) is logging.StreamHandler}
+    yield shown
+    for handler, stream in before.items():
+        handler.setStream(stream)
+
+
 def attributes(unet: Any) -> list[dict[str, Any]]:
     return [{name: value for name, value in vars(module).items() if name[0] != "_"} for module in unet.modules()]
 
@@ -92,7 +105,7 @@ def test_deepcache_draws_what_verbatim_reuse_draws_and_leaves_the_unet_as_it_was
     assert float((theirs[0] - ours).abs().max() / ours.abs().max()) < 1e-5
     assert float((plain - ours).abs().max() / ours.abs().max()) > 1e-4  # it did reuse
     assert peer.version.startswith("DeepCache 0.1")
-    assert (peer.graphs, peer.breaks) == (0, 0)
+    assert peer.traced == Traced()
 
 
 def test_interval_and_branch_are_handed_on(loop: UNetLoop) -> None:
@@ -123,15 +136,21 @@ def test_a_run_that_fails_leaves_the_unet_as_it_was(loop: UNetLoop) -> None:
     assert attributes(unet) == before
 
 
-def test_deepcache_with_torch_compile_breaks_and_recompiles_and_ours_is_two_graphs(small: UNetLoop) -> None:
+def test_deepcache_with_torch_compile_breaks_and_recompiles_and_ours_is_two_graphs(
+    small: UNetLoop, screen: io.StringIO
+) -> None:
     unet, before = small.unet, attributes(small.unet)
     both = Peer(BenchRow(name="a", peer="deepcache+torch.compile", reuse=VERBATIM), CPU)
     counts, made = [], []
     for seed in (0, 1):
         made.append(peer_run(small, both, steps=4, seed=seed))
-        counts.append((both.graphs, both.breaks))
+        counts.append((both.traced.compiles, both.traced.breaks))
     assert counts[0][0] > 2  # one run is three to seven graphs, with a break at every `.item()`
     assert counts[0][1] > 0
+    assert both.traced.warnings > 0  # of the break; who compares speeds has no use for them on the screen
+    assert screen.getvalue() == ""
+    logging.getLogger("torch._dynamo").warning("of others")
+    assert "of others" in screen.getvalue()
     assert counts[1][0] > counts[0][0]  # the next run traces again: the helper wraps every module anew
     assert counts[1][1] > counts[0][1]
     assert small.unet is unet
@@ -155,7 +174,7 @@ def test_torch_compile_alone_is_one_graph_and_computes_the_same(small: UNetLoop)
     peer = Peer(BenchRow(name="a", peer="torch.compile"), CPU)
     for _ in range(2):
         assert float((peer_run(small, peer, steps=3) - plain).abs().max() / plain.abs().max()) < 1e-5
-    assert (peer.graphs, peer.breaks) == (1, 0)
+    assert peer.traced == Traced(compiles=1)
     assert peer.version == f"torch.compile(eager) of torch {torch.__version__}"
     assert attributes(small.unet) == before
     assert not watch.is_changed()  # or our own graphs would be made anew between its runs

@@ -61,7 +61,9 @@ def test_alone_it_lists_the_cases(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_case_of_random_weights_from_file_to_plots(capsys: pytest.CaptureFixture[str], small: Path) -> None:
-    code, printed, errors = _run(capsys, "small.v2.toml", "--random-weights", "--out", "a/b", "--width", "64")
+    code, printed, errors = _run(
+        capsys, "small.v2.toml", "--random-weights", "--out", str(small / "a" / "b"), "--width", "64"
+    )
     assert (code, errors) == (0, "")
     names = ["small.v2.json", "small.v2.md", "small.v2-waterfall.png", "small.v2-waterfall.svg"]
     assert sorted(path.name for path in (small / "a" / "b").iterdir()) == sorted(names)
@@ -69,8 +71,13 @@ def test_a_case_of_random_weights_from_file_to_plots(capsys: pytest.CaptureFixtu
     assert re.search(r"^base +1\.00 +\d+\.\d +100% +equal$", printed, re.MULTILINE)
     assert re.search(r"^quick \[/b\] +\d\.\d\d +\d+\.\d +\d+\.\d +\d+% *$", printed, re.MULTILINE)
     assert "left out   graphs: cuda_graphs is not for the eager backend" in printed
-    assert f"written    {', '.join(f'a/b/{name}' for name in names)}\n" in printed
-    data = json.loads((small / "a" / "b" / names[0]).read_text())
+    assert f"written    {', '.join(str(small / 'a' / 'b' / name) for name in names)}\n" in printed
+    text = (small / "a" / "b" / names[0]).read_text()
+    assert str(small) not in text
+    data = json.loads(text)
+    typed = "skipstep bench small.v2.toml --random-weights --out b --width 64"
+    assert data["environment"]["command"] == typed
+    assert f"`{typed}`" in (small / "a" / "b" / names[1]).read_text()
     assert (data["case"]["width"], data["case"]["height"], data["rows"][1]["passes"]) == (64, 32, "Frr")
     assert "| quick [/b] |" in (small / "a" / "b" / names[1]).read_text()
     with Image.open(small / "a" / "b" / names[2]) as plot:
@@ -117,6 +124,7 @@ def test_a_case_with_weights_has_pictures_to_compare(capsys: pytest.CaptureFixtu
         (("small.v2.toml", "--out", "small.v2.toml"), 1, "cannot write to small.v2.toml: File exists"),
         (("small.v2.toml", "--out", "small.v2.toml/a"), 1, "cannot write to small.v2.toml/a: Not a directory"),
         (("small.v2.toml", "--out", "/proc"), 1, "cannot write /proc/small.v2.json"),
+        (("small.v2.toml", "--out", ".", "--graphs", "small.v2.toml/a"), 1, "cannot keep graphs in small.v2.toml/a"),
     ],
 )
 def test_wrong_usage_is_one_line_and_nothing_is_written(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,6 +72,26 @@ def test_it_deletes_what_is_ours_and_nothing_else(capsys: pytest.CaptureFixture[
     assert printed == f"deleted 1.5 MiB from {folder}\n"
     assert [path.name for path in folder.iterdir()] == ["mine.txt"]
     assert _run(capsys, "clear")[1] == f"deleted 0.0 MiB from {folder}\n"
+
+
+def test_what_another_process_is_at_is_kept_and_told_of(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    fill(folder)
+    program = (
+        "import sys; from skipstep.compile import default_kernels, default_store; default_kernels().use()\n"
+        "with default_store().lock('openvino-1.blob'): print('at it', flush=True); sys.stdin.readline()"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "TORCHINDUCTOR_CACHE_DIR"}
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "at it\n"
+        code, printed, errors = _run(capsys, "clear")
+        assert (code, errors) == (0, "")
+        assert printed == (
+            f"deleted 0.0 MiB from {folder}\nkept what other processes are using: 2; clear again when they are done\n"
+        )
+        other.communicate("end\n", timeout=60)
+    assert _run(capsys, "clear")[1] == f"deleted 1.5 MiB from {folder}\n"
 
 
 def test_another_word_is_refused_with_those_that_are_known(capsys: pytest.CaptureFixture[str], folder: Path) -> None:

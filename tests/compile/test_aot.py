@@ -20,6 +20,7 @@ from peft import LoraConfig
 
 from skipstep.compile import Compiler, GraphStore, PassSpec, aot, relative_error
 from skipstep.compile.aot import AOTBackend
+from skipstep.errors import GraphNotKeptWarning
 
 ROUNDING = 1e-4  # as of Inductor
 TESTS = Path(__file__).parents[1]
@@ -147,7 +148,7 @@ def test_features_in_another_layout_are_taken(packages: Packages) -> None:
     rearranged = features.to(memory_format=torch.channels_last)
     assert rearranged.stride() != features.stride()
     assert torch.equal(split.reuse(rearranged, **toy_call())[0], split.reuse(features, **toy_call())[0])
-    assert split._counters.eager == 0
+    assert split.counters.eager == 0
 
 
 @torch.no_grad()
@@ -265,6 +266,18 @@ def test_what_is_not_the_package_is_set_aside_and_made_anew(damage: Damage, spoi
     assert (compiler.counters.compiles, compiler.counters.loads, compiler.counters.eager) == (1, 0, 0)
     assert damage.reuse.with_name(damage.reuse.name + ".bad").read_bytes() == spoilt
     assert damage.reuse.read_bytes() == damage.good
+
+
+@pytest.mark.usefixtures("damage")
+def test_a_package_that_cannot_be_kept_serves_this_process(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    compiler = Compiler("aot", store=GraphStore(tmp_path / "file" / "graphs"))
+    split = compiler(toy_unet(), (0,))
+    with pytest.warns(GraphNotKeptWarning, match="Not a directory; the next process makes them anew"):
+        assert max(errors_of(split, toy_call(), ["reuse"])) <= ROUNDING
+    assert max(errors_of(split, toy_call(1), ["reuse"])) <= ROUNDING  # its folder is gone by now
+    counters = compiler.counters
+    assert (counters.compiles, counters.hits, counters.eager, counters.failures) == (1, 2, 0, [])
 
 
 MOMENTS = {"exporting": 1, "in the compiler": 1, "compiled": 1, "half stored": 1, "loading": 0}  # compilations after

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -78,7 +79,7 @@ def test_both_passes_are_compiled_anew_once_and_are_those_of_the_changed_model(c
     assert not torch.equal(after, before)
     for _ in range(2):
         assert all(torch.equal(output, after) for output in run_both(split, tiny))
-    assert split._counters.compiles == 4
+    assert split.counters.compiles == 4
 
 
 def test_a_run_ends_with_the_graphs_that_it_began_the_gap_with() -> None:
@@ -106,7 +107,7 @@ def test_the_scale_of_an_adapter_is_followed() -> None:
     seen.append(tiny(0))
     assert all(torch.equal(output, seen[-1]) for output in run_both(split, tiny))
     assert not any(torch.equal(seen[i], seen[i - 1]) for i in range(3))
-    assert split._counters.compiles == 6
+    assert split.counters.compiles == 6
 
 
 def test_a_scale_of_a_single_call_is_another_graph_and_no_change_of_the_model() -> None:
@@ -122,7 +123,7 @@ def test_a_scale_of_a_single_call_is_another_graph_and_no_change_of_the_model() 
             output, features = split.full(*args, **more)
             assert torch.equal(output[0], tiny.unet(*args, **more)[0])
             assert torch.equal(split.reuse(features, *args, **more)[0], output[0])
-    assert split._counters.compiles == 4
+    assert split.counters.compiles == 4
 
 
 def test_a_number_of_a_processor_is_followed() -> None:
@@ -145,7 +146,7 @@ def test_weights_that_were_written_to_are_handed_to_the_graphs_that_hold_them(br
 
     split: Any = Compiler(Fake(make))(tiny.unet, branches)
     args, kwargs = tiny.inputs(0)
-    counters = split._counters
+    counters = split.counters
 
     def outputs() -> list[Tensor]:
         output, _ = split.full(*args, **kwargs)
@@ -181,7 +182,7 @@ def test_graphs_that_share_the_weights_of_the_model_are_left_alone() -> None:
     run_both(split, tiny)
     tiny.unet.conv_in.weight.add_(0.1)
     assert all(torch.equal(output, tiny(0)) for output in run_both(split, tiny))
-    assert (split._counters.compiles, split._counters.refreshes) == (2, 0)
+    assert (split.counters.compiles, split.counters.refreshes) == (2, 0)
 
 
 class Unwilling(Refreshable):
@@ -201,7 +202,7 @@ def test_a_graph_that_cannot_take_new_weights_gives_way_to_the_model() -> None:
     assert len(record) == 2
     made += run_both(split, tiny)
     assert all(torch.equal(output, tiny(0)) for output in made)
-    counters = split._counters
+    counters = split.counters
     assert (counters.compiles, counters.refreshes, counters.hits, counters.eager) == (2, 0, 2, 4)
 
 
@@ -209,7 +210,7 @@ def test_an_interrupt_while_weights_are_handed_over_leaves_no_graph_with_those_o
     tiny = small_unet()
     split = Compiler(Fake(Refreshable))(tiny.unet, (2,))
     run_both(split, tiny)
-    first: Any = next(iter(split._entries.values())).graph
+    first: Any = next(iter(split._graphs._entries.values())).graph
     first.refresh = raising(KeyboardInterrupt())
     tiny.unet.conv_in.weight.add_(0.1)
     with pytest.raises(KeyboardInterrupt):
@@ -274,7 +275,7 @@ def test_a_file_name_is_for_one_pass_branch_shape_type_and_set_of_options(small:
     seen = [
         fingerprints(unet, inputs),
         fingerprints(unet, inputs, (1,)),
-        fingerprints(unet, inputs, (0, 2)),
+        fingerprints(unet, inputs, (0, 3)),
         fingerprints(unet, inputs, dynamic=True),
         fingerprints(unet, inputs, max_autotune=True),
         fingerprints(unet, small.inputs(0, (8, 8))),
@@ -286,6 +287,58 @@ def test_a_file_name_is_for_one_pass_branch_shape_type_and_set_of_options(small:
     names = [name for pair in seen for name in pair]
     assert len(set(names)) == len(names) == 20
     assert fingerprints(unet, small.inputs(1)) == seen[0]
+
+
+def test_a_file_name_is_the_same_whatever_does_not_change_the_code_of_its_pass(small: TinyUNet) -> None:
+    unet, inputs = small.unet, small.inputs(0)
+    made = []
+    for options in (CompileOptions(), CompileOptions(verify=True), CompileOptions(max_graphs=7)):
+        backend = Fake()
+        run_both(Compiler(backend, options)(unet, (2,)), small)
+        made.append([spec.fingerprint for spec in backend.specs])
+    assert made[1] == made[2] == made[0]
+    full, reuse = fingerprints(unet, inputs)
+    both, of_two = fingerprints(unet, inputs, (0, 2))
+    assert of_two == reuse  # that branch 0 is cut too is nothing to the pass at branch 2
+    assert both != full  # which has another output
+
+
+@pytest.mark.parametrize("option", [{"channels_last": True}, {"fused_qkv": True}])
+def test_an_option_that_changes_the_unet_changes_its_file_names(small: TinyUNet, option: dict[str, bool]) -> None:
+    plain = fingerprints(small.unet, small.inputs(0))
+    changed = fingerprints(small_unet().unet, small.inputs(0), **option)
+    assert len({*plain, *changed}) == 4
+
+
+@contextmanager
+def coarse_products() -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+AROUND: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "other autocast": lambda: torch.autocast("cpu", dtype=torch.float16),
+    "precision of products": coarse_products,
+}
+
+
+def test_code_made_under_autocast_is_not_used_without_it(small: TinyUNet) -> None:
+    """A package on disk has the casts in it, or has not; nothing checks that when it runs."""
+    split = Compiler(Fake())(small.unet, (2,))
+    names, compiles = [fingerprints(small.unet, small.inputs(0))], []
+    for around in (nullcontext, *AROUND.values(), nullcontext):
+        with around():
+            run_both(split, small)
+            compiles.append(split.counters.compiles)
+            if around is not nullcontext:
+                names.append(fingerprints(small.unet, small.inputs(0)))
+    assert compiles == [2, 4, 6, 8, 8]
+    assert len({name for pair in names for name in pair}) == 8
 
 
 def test_a_lora_that_a_callback_loads_mid_run_takes_effect_as_without_a_compiler() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +12,10 @@ import torch
 from fakes import Fake, Graph, raising, small_unet
 from models import TinyUNet
 from torch import Tensor, nn
+from torch._dynamo.exc import BackendCompilerFailed
 
 from skipstep.compile import CompiledSplit, CompileOptions, Compiler, check_outputs, relative_error
+from skipstep.compile._memory import raise_if_out_of_memory
 from skipstep.errors import CompileFallbackWarning, CompileMismatchError
 
 pytestmark = pytest.mark.usefixtures("no_grad")
@@ -50,7 +53,7 @@ def test_a_pass_that_cannot_be_compiled_runs_eagerly_and_says_so_once(small: Tin
     ]
     made += run_both(split, small)  # warnings are errors here
     assert all(torch.equal(output, small(0)) for output in made)
-    counters = split._counters
+    counters = split.counters
     assert counters.failures == [f"{FULL}: {reason}", f"{REUSE}: {reason}"]
     assert (counters.compiles, counters.hits, counters.eager) == (0, 0, 4)
 
@@ -67,7 +70,7 @@ def test_an_interrupted_compile_is_no_failure_of_the_compiler(small: TinyUNet, s
     split = split_of(small, backend)
     with pytest.raises(stop):
         run_both(split, small)
-    assert split._counters.failures == []
+    assert split.counters.failures == []
     with pytest.raises(stop):  # and it is tried again
         run_both(split, small)
 
@@ -104,7 +107,7 @@ def test_a_graph_that_fails_is_not_used_again(small: TinyUNet, at: int) -> None:
             made += run_both(split, small)
     assert all(torch.equal(output, small(0)) for output in made)
     assert [graph.calls for graph in graphs] == [at, 3]  # the reuse pass keeps its own
-    counters = split._counters
+    counters = split.counters
     assert (counters.compiles, counters.hits, counters.eager) == (2, at - 1 + 3, 4 - at)
     assert counters.failures == [f"{FULL}: RuntimeError: shape"]
 
@@ -118,7 +121,7 @@ def test_a_failure_at_one_shape_is_none_at_another(small: TinyUNet) -> None:
     backend._make = lambda module: module
     args, kwargs = small.inputs(0, (8, 8))
     assert torch.equal(split.full(*args, **kwargs)[0][0], small(0, (8, 8)))
-    assert split._counters.hits == 1
+    assert split.counters.hits == 1
 
 
 def test_running_out_of_memory_is_told_to_the_caller_and_the_graph_is_kept(small: TinyUNet) -> None:
@@ -128,7 +131,7 @@ def test_running_out_of_memory_is_told_to_the_caller_and_the_graph_is_kept(small
         run_both(split, small)
     args, kwargs = small.inputs(0)
     assert torch.equal(split.full(*args, **kwargs)[0][0], small(0))
-    counters = split._counters
+    counters = split.counters
     assert (counters.compiles, counters.hits, counters.eager, counters.failures) == (2, 3, 0, [])
 
 
@@ -140,6 +143,81 @@ def test_what_the_model_itself_refuses_is_its_own_error(small: TinyUNet) -> None
         pytest.raises(RuntimeError, match="shapes cannot be multiplied"),
     ):
         split.full(latents, timestep, context[..., :7], **kwargs)
+
+
+@pytest.mark.parametrize("moment", ["compiling", "tracing", "verifying", "refreshing"])
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("of 2 GiB"), MemoryError("of 2 GiB")], ids=type)
+def test_memory_that_runs_out_at_any_moment_is_told_to_the_caller(moment: str, error: Exception) -> None:
+    """The eager pass would need as much, and a slower picture is not what somebody with a smaller one in mind wants."""
+    tiny, failing = small_unet(), [error]
+
+    def fail(*_: Any) -> Any:
+        if failing:
+            raise failing[0]
+
+    def make(module: nn.Module) -> Any:
+        if moment == "compiling":
+            fail()
+        if moment == "tracing":  # torch wraps what a backend raises
+
+            def compile_graph(graph: Any, _: Any) -> Any:
+                fail()
+                return graph.forward
+
+            traced = torch.compile(module, backend=compile_graph, fullgraph=True)
+            traced(*backend.specs[-1].example)
+            return traced
+        return Holding(module, fail) if moment == "refreshing" else Scripted(module, error, 1 if failing else 0)
+
+    backend = Fake(make)
+    split = split_of(tiny, backend, verify=moment == "verifying")
+    if moment == "refreshing":
+        run_both(split, tiny)
+        tiny.unet.conv_in.weight.add_(0.1)
+    with pytest.raises(type(error), match="of 2 GiB"):
+        run_both(split, tiny)
+    assert split.counters.failures == []
+    failing.clear()
+    assert torch.allclose(run_both(split, tiny)[0], tiny(0), rtol=0, atol=1e-5)  # and it is tried again
+    assert (split.counters.failures, split.counters.eager) == ([], 0)
+
+
+class Holding:
+    """A graph that holds weights of its own, and fails as it takes others."""
+
+    def __init__(self, module: nn.Module, fail: Callable[[], None]) -> None:
+        self.module, self.fail = module, fail
+
+    def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        outputs: tuple[Tensor, ...] = self.module(*tensors)
+        return outputs
+
+    def refresh(self, _: nn.Module) -> None:
+        self.fail()
+
+
+@pytest.mark.parametrize(
+    ("error", "is_told"),
+    [
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+            True,
+        ),
+        (RuntimeError("Exception from src/core.cpp: std::bad_alloc"), True),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
+        (OSError(errno.ENOSPC, "No space left on device"), False),
+        (ValueError("std::bad_alloc is a word"), False),
+        (RuntimeError("no kernel"), False),
+    ],
+)
+def test_memory_is_told_by_what_torch_and_the_system_say(error: Exception, is_told: bool) -> None:
+    for wrapped in (error, BackendCompilerFailed(print, error, None)):
+        if is_told:
+            with pytest.raises(type(error)) as caught:
+                raise_if_out_of_memory(wrapped)
+            assert caught.value is error
+        else:
+            raise_if_out_of_memory(wrapped)
 
 
 Wrong = Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
@@ -175,8 +253,8 @@ def test_a_wrong_graph_is_found_and_the_right_picture_given(small: TinyUNet, kin
     assert len(told(record)) == 2
     for message, name in zip(told(record), (FULL, REUSE), strict=True):
         assert f"CompileMismatchError: the compiled {name} {expected}" in message
-    assert split._counters.hits == 0
-    assert len(split._counters.failures) == 2
+    assert split.counters.hits == 0
+    assert len(split.counters.failures) == 2
 
 
 def test_without_verify_it_is_not_found(small: TinyUNet) -> None:
@@ -196,13 +274,13 @@ def test_rounding_is_no_mistake(small: TinyUNet) -> None:
 
     split = split_of(small, Fake(other_order), verify=True)
     assert not torch.equal(run_both(split, small)[0], small(0))
-    assert split._counters.hits == 2
+    assert split.counters.hits == 2
 
 
 def test_bfloat16_is_judged_as_such_where_it_was_asked_for_and_only_there(small: TinyUNet) -> None:
     split = split_of(small, Fake(rounded), verify=True, precision="bfloat16")
     run_both(split, small)
-    assert split._counters.hits == 2
+    assert split.counters.hits == 2
     with pytest.warns(CompileFallbackWarning, match="allowed is 1e-04"):
         run_both(split_of(small, Fake(rounded), verify=True), small)
 
@@ -212,7 +290,7 @@ def test_a_graph_that_fails_while_it_is_verified_is_not_used(small: TinyUNet) ->
     with pytest.warns(CompileFallbackWarning, match="RuntimeError: cannot run"):
         made = run_both(split, small)
     assert all(torch.equal(output, small(0)) for output in made)
-    assert split._counters.eager == 2
+    assert split.counters.eager == 2
 
 
 def test_the_relative_error_is_of_the_largest_value() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import pytest
 import torch
 from accelerate.hooks import ModelHook, add_hook_to_module
+from diffusers.models.attention_processor import AttnProcessor
 from fakes import Fake, Frozen, Refreshable, adapter_call, controlnet_call, small_unet
 from models import Call, TinyUNet, tiny_unet
 
 from skipstep.compile import CompileCounters, CompiledSplit, CompileOptions, Compiler
 from skipstep.deepcache import DiffusersMixedSplit, DiffusersUNetSplit
-from skipstep.errors import BranchError, UnsupportedFeatureError, UnsupportedModelError
+from skipstep.errors import BranchError, CompileFallbackWarning, UnsupportedFeatureError, UnsupportedModelError
 
 pytestmark = pytest.mark.usefixtures("no_grad")
 BRANCHES = {"sdxl": (0, 2, 8), "sd15": (0, 3, 11), "svd": (0, 4)}
@@ -25,7 +27,7 @@ def compiled(unet: Any, *branches: int, backend: Any = "eager", **options: Any) 
 
 
 def counted(split: CompiledSplit) -> CompileCounters:
-    return split._counters
+    return split.counters
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +54,8 @@ def test_both_passes_are_those_of_the_split_that_compiles_nothing(tiny: TinyUNet
         assert torch.equal(reused[0], eager.reuse(features, *other_args, **other_kwargs)[0])
         assert not torch.equal(reused[0], tiny(1, size))  # features are used
         assert torch.equal(features, kept)
-        assert counted(split).hits == 2
-        assert counted(split).eager == 0
+        counters = counted(split)
+        assert (counters.compiles, counters.hits, counters.eager, counters.failures) == (0, 0, 2, [])
 
 
 def test_several_branches_are_those_of_the_mixed_split(tiny: TinyUNet) -> None:
@@ -240,7 +242,7 @@ def test_the_shape_that_was_not_used_for_longest_makes_room(small: TinyUNet) -> 
         assert torch.equal(split.full(*args, **kwargs)[0][0], small(0, size))
         compiles.append(counted(split).compiles)
     assert compiles == [1, 2, 2, 3, 3, 3, 4, 4, 5]
-    assert len(split._entries) == 2
+    assert len(split._graphs._entries) == 2
 
 
 @pytest.mark.parametrize("name", ["sd15", "sdxl"])
@@ -289,10 +291,51 @@ def test_a_t2i_adapter_inside_a_block_is_refused_as_without_a_compiler() -> None
         split.reuse(features, *args, **kwargs)
 
 
-def test_an_input_that_no_graph_can_be_named_after_is_refused(small: TinyUNet) -> None:
+class Weighing(AttnProcessor):
+    """A processor that takes an object of its user's own."""
+
+    def __call__(self, *args: Any, weight: Any = None, **kwargs: Any) -> Any:
+        output = super().__call__(*args, **kwargs)
+        return output if weight is None else output * weight.value
+
+
+@pytest.mark.parametrize("return_dict", [True, False])
+def test_a_call_that_no_graph_can_be_named_after_runs_eagerly_and_says_so_once(return_dict: bool) -> None:
+    tiny, backend = small_unet(), Fake(Frozen)
+    tiny.unet.set_attn_processor(Weighing())
+    split = compiled(tiny.unet, 2, backend=backend)
+    args, kwargs = tiny.inputs(0)
+    kwargs["return_dict"] = return_dict
+    seen = [tiny(0)]
+
+    def run(value: float) -> None:
+        more = {**kwargs, "cross_attention_kwargs": {"weight": SimpleNamespace(value=value)}}
+        output, features = split.full(*args, **more)
+        seen.append(tiny.unet(*args, **more)[0])
+        assert torch.equal(output[0], seen[-1])
+        assert torch.equal(split.reuse(features, *args, **more)[0], seen[-1])
+
+    with pytest.warns(CompileFallbackWarning) as record:
+        run(0.5)
+    run(0.25)  # warnings are errors here
+    assert not any(torch.equal(seen[i], seen[i - 1]) for i in range(3))
+    reason = "graphs take tensors and plain values"
+    assert [str(warning.message) for warning in record] == [
+        f"fake could not compile calls with types.SimpleNamespace, which run eagerly: {reason}"
+    ]
+    counters = counted(split)
+    assert (counters.compiles, counters.hits, counters.eager) == (0, 0, 4)
+    assert counters.failures == [f"calls with types.SimpleNamespace: {reason}"]
+    assert torch.equal(split.full(*args, **kwargs)[0][0], seen[0])  # the next plain call is compiled
+    assert (counters.compiles, counters.hits) == (1, 1)
+
+
+def test_such_a_call_is_nothing_to_warn_of_where_all_run_eagerly(small: TinyUNet) -> None:
     args, kwargs = small.inputs(0)
-    with pytest.raises(UnsupportedFeatureError, match="takes tensors and plain values, got <class 'object'>"):
-        compiled(small.unet, 0).full(*args, **kwargs, cross_attention_kwargs={"mine": object()})
+    split = compiled(small.unet, 0)
+    output, _ = split.full(*args, **kwargs, class_labels={1, 2})  # of no use to this model
+    assert torch.equal(output[0], small(0))
+    assert counted(split).failures == []
 
 
 class Doubling(ModelHook):
@@ -325,6 +368,40 @@ def test_the_hook_that_accelerate_puts_on_the_unet_is_run_once_around_each_pass(
     assert torch.equal(output[0], expected)
     assert torch.equal(split.at(2).reuse(features, *args, **kwargs)[0], expected)
     assert hook.calls == "<>" * 3
+
+
+def test_threads_that_share_a_compiler_take_turns() -> None:
+    """The features of a reuse pass are put where its UNet looks for them, one pass at a time."""
+    tiny, inside, second_ran = small_unet(), threading.Event(), threading.Event()
+    compiler = Compiler("eager")
+    calls = [tiny.inputs(seed)[0] for seed in (0, 1)]
+    features = [compiler(tiny.unet, (2,)).full(*args, return_dict=False)[1] for args in calls]
+
+    def pause(*_: Any) -> None:
+        if threading.current_thread() is first:
+            inside.set()
+            second_ran.wait(0.2)
+        else:
+            second_ran.set()
+
+    def run(number: int) -> None:
+        with torch.no_grad():
+            if number:
+                inside.wait(60)
+            made[number] = compiler(tiny.unet, (2,)).reuse(features[number], *calls[number], return_dict=False)[0]
+
+    made: dict[int, torch.Tensor] = {}
+    tiny.unet.conv_in.register_forward_hook(pause)
+    first, second = (threading.Thread(target=run, args=(number,)) for number in (0, 1))
+    first.start()
+    second.start()
+    first.join(60)
+    second.join(60)
+    assert second_ran.is_set()
+    for seed in (0, 1):
+        assert torch.equal(made[seed], tiny(seed))
+    assert not torch.equal(made[0], made[1])
+    assert compiler.counters.eager == 4
 
 
 def test_the_model_is_not_touched(tiny: TinyUNet) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+import inspect
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
+from accelerate.hooks import ModelHook, add_hook_to_module
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
-from fakes import Fake, Frozen, small_unet
+from fakes import Fake, Frozen, Refreshable, small_unet
 from models import TinyUNet, sd15_pipeline, sd15_unet, sdxl_pipeline, sdxl_unet, svd_pipeline
 from peft import LoraConfig, get_peft_model_state_dict
 from runs import record_passes, sample, sample_video
@@ -80,6 +83,11 @@ def test_options_of_the_model_and_of_the_cache_are_for_every_backend(tmp_path: P
         Compiler(Usable(name, GraphStore(tmp_path)), options)
 
 
+def test_the_reference_has_nothing_to_be_verified_against() -> None:
+    with pytest.raises(OptionError, match="the eager backend makes none; leave verify out or choose another backend"):
+        Compiler("eager", CompileOptions(verify=True))
+
+
 def test_every_option_is_checked_somewhere() -> None:
     shared = {"channels_last", "fused_qkv", "attention", "verify", "max_graphs"}
     assert set(vars(CompileOptions())) == shared | set(OPTIONAL)
@@ -94,6 +102,9 @@ def test_every_option_is_checked_somewhere() -> None:
         ({"max_graphs": 2.5}, "max_graphs must be a whole number, got 2.5"),
         ({"max_graphs": True}, "max_graphs must be a whole number, got True"),
         ({"max_graphs": None}, "max_graphs must be"),
+        ({"verify": "yes"}, "verify must be True or False, got 'yes'"),
+        ({"dynamic": 1}, "dynamic must be True or False, got 1"),
+        ({"cuda_graphs": None}, "cuda_graphs must be True or False, got None"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
@@ -104,6 +115,14 @@ def test_options_out_of_range_are_refused(options: dict[str, Any], message: str)
 def test_a_backend_that_is_not_there_is_refused_with_the_names_of_those_that_are() -> None:
     with pytest.raises(OptionError, match="backend must be one of eager, inductor, aot, .*, got 'tensorrt'"):
         Compiler("tensorrt")
+    for wrong in (None, 3, ["aot"]):
+        with pytest.raises(OptionError, match="backend must be one of eager, "):
+            Compiler(wrong)  # type: ignore[arg-type]
+
+
+def test_options_of_another_kind_are_refused() -> None:
+    with pytest.raises(OptionError, match="options must be CompileOptions, got {'verify': True}"):
+        Compiler(Fake(), {"verify": True})  # type: ignore[arg-type]
 
 
 def test_a_backend_that_cannot_be_used_here_is_refused_with_the_reason() -> None:
@@ -128,8 +147,8 @@ def test_counters_are_plain_data() -> None:
     counters = CompileCounters(compiles=2, seconds=0.5)
     counters.failures.append("full pass: why")
     assert counters.as_dict() == {
-        "compiles": 2, "loads": 0, "hits": 0, "eager": 0, "refreshes": 0, "seconds": 0.5, "weight_bytes": 0,
-        "failures": ["full pass: why"],
+        "compiles": 2, "cached": 0, "loads": 0, "hits": 0, "eager": 0, "refreshes": 0, "seconds": 0.5,
+        "weight_bytes": 0, "failures": ["full pass: why"],
     }  # fmt: skip
     assert CompileCounters().failures == []
 
@@ -137,7 +156,7 @@ def test_counters_are_plain_data() -> None:
 def test_splits_are_one_for_each_unet_and_set_of_branches() -> None:
     compiler, one, other = Compiler("eager"), sdxl_unet(), sdxl_unet()
     assert compiler(one, (0,)) is compiler(one, (0,))
-    assert compiler(one, (0, 3)) is compiler(one, (0, 3))
+    assert compiler(one, (0, 3)) is compiler(one, (0, 3)) is compiler(one, (3, 0, 3))
     different = [compiler(one, (0,)), compiler(one, (0, 3)), compiler(other, (0,)), Compiler("eager")(one, (0,))]
     assert len({id(split) for split in different}) == 4
     assert compiler(other, (0,)).unet is other
@@ -194,8 +213,9 @@ def test_pictures_are_those_without_a_compiler_bit_for_bit(name: str, options: D
     assert passes == expected_passes
     assert "r" in passes[-1]
     assert not torch.equal(made[-1], run(pipe, steps=10, seed=len(made) - 1))
-    assert compiler.counters.hits == len(passes[-1])  # the run that measures is not compiled
-    assert compiler.counters.failures == []
+    counters = compiler.counters
+    assert counters.eager == len(passes[-1])  # the run that measures is not counted
+    assert (counters.compiles, counters.hits, counters.failures) == (0, 0, [])
 
 
 def test_other_steps_and_seeds_need_no_other_graphs() -> None:
@@ -223,7 +243,7 @@ def test_options_of_the_model_are_set_once_and_taken_back(tiny_sdxl: TinyUNet) -
     unet = sdxl_unet()
     unet.set_attn_processor(AttnProcessor())
     before = dict(unet.attn_processors)
-    compiler = Compiler("eager", CompileOptions(attention="sdpa", fused_qkv=True, channels_last=True, verify=True))
+    compiler = Compiler("eager", CompileOptions(attention="sdpa", fused_qkv=True, channels_last=True))
     args, kwargs = tiny_sdxl.inputs(0)
     with torch.no_grad():
         expected = unet(*args, **kwargs)[0]
@@ -286,11 +306,73 @@ def test_a_compiled_unet_has_the_attributes_of_its_unet() -> None:
     assert unet.up_blocks[0].s1 == 0.6
 
 
-def test_a_compiled_unet_can_be_copied(tiny_sdxl: TinyUNet) -> None:
-    compiled = CompiledUNet(sdxl_unet(), Compiler("eager"))
-    args, kwargs = tiny_sdxl.inputs(0)
+def test_what_is_set_on_a_compiled_unet_is_set_on_its_unet() -> None:
+    tiny = small_unet()
+    unet, before = tiny.unet, tiny(0)
+    compiled: Any = CompiledUNet(unet, Compiler(Fake(Refreshable)))
+    args, kwargs = tiny.inputs(0)
     with torch.no_grad():
-        assert torch.equal(copy.copy(compiled)(*args, **kwargs)[0], tiny_sdxl(0))
+        assert torch.equal(compiled(*args, **kwargs)[0], before)
+        compiled.conv_in = small_unet(5).unet.conv_in
+        assert unet.conv_in is compiled.conv_in
+        assert not torch.equal(tiny(0), before)
+        assert torch.equal(compiled(*args, **kwargs)[0], tiny(0))
+        compiled.note = "mine"
+        assert unet.note == "mine"
+        del compiled.note
+        assert not hasattr(unet, "note")
+        compiled.load_state_dict(small_unet().unet.state_dict())
+        assert torch.equal(compiled(*args, **kwargs)[0], before)
+    assert list(compiled.state_dict()) == list(unet.state_dict())
+    assert [name for name, _ in compiled.named_modules()] == [name for name, _ in unet.named_modules()]
+    for name in ("uncompiled", "split_maker"):
+        with pytest.raises(AttributeError, match=f"{name} is of CompiledUNet, not of the UNet, and cannot be changed"):
+            setattr(compiled, name, None)
+        with pytest.raises(AttributeError, match="cannot be changed"):
+            delattr(compiled, name)
+
+
+def test_methods_that_return_the_unet_return_the_compiled_one() -> None:
+    unet = small_unet().unet
+    compiled: Any = CompiledUNet(unet, Compiler("eager"))
+    for made in (compiled.to(torch.float64), compiled.eval(), compiled.requires_grad_(False), compiled.float()):
+        assert made is compiled
+    assert compiled.get_submodule("conv_in") is unet.conv_in
+    assert inspect.signature(compiled.forward) == inspect.signature(unet.forward)
+
+
+def test_a_hook_on_a_compiled_unet_is_one_on_its_unet() -> None:
+    tiny, calls = small_unet(), []
+    compiled: Any = CompiledUNet(tiny.unet, Compiler("eager"))
+    args, kwargs = tiny.inputs(0)
+    handle = compiled.register_forward_hook(lambda module, _, output: calls.append(module) or (output[0] * 2,))
+    with torch.no_grad():
+        assert torch.equal(compiled(*args, **kwargs)[0], tiny(0))
+    assert len(calls) == 2
+    handle.remove()
+    add_hook_to_module(compiled, ModelHook())  # accelerate's, which replaces the UNet's `forward`
+    assert torch.equal(compiled(*args, **kwargs)[0], tiny(0))
+    assert tiny.unet._hf_hook is compiled._hf_hook
+
+
+def test_copies_of_a_compiled_unet_share_its_compiler_and_deep_ones_have_a_unet_of_their_own() -> None:
+    tiny, compiler = small_unet(), Compiler(Fake(Frozen))
+    compiled: Any = CompiledUNet(tiny.unet, compiler)
+    args, kwargs = tiny.inputs(0)
+    shallow, deep = copy.copy(compiled), copy.deepcopy({"unet": compiled})["unet"]
+    assert [type(one) for one in (shallow, deep)] == [CompiledUNet] * 2
+    assert shallow.uncompiled is tiny.unet
+    assert deep.uncompiled is not tiny.unet
+    assert shallow.split_maker is deep.split_maker is compiler
+    with torch.no_grad():
+        deep.conv_out.bias.add_(1)
+        for one, counted in ((compiled, 1), (shallow, 1), (deep, 2)):
+            assert torch.equal(one(*args, **kwargs)[0], one.uncompiled(*args, **kwargs)[0])
+            assert compiler.counters.compiles == counted
+        assert not torch.equal(deep(*args, **kwargs)[0], tiny(0))
+    read = pickle.loads(pickle.dumps(compiled))
+    assert type(read) is type(tiny.unet)
+    assert torch.equal(read.conv_in.weight, tiny.unet.conv_in.weight)
     with pytest.raises(AttributeError):  # as copies are before they have their state
         _ = CompiledUNet.__new__(CompiledUNet).config
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +20,7 @@ from runs import sample
 from skipstep import DeepCache, speed_up
 from skipstep.compile import BACKENDS, CompileOptions, Compiler, available_backends, relative_error
 from skipstep.compile.inductor import inductor_availability
+from skipstep.errors import CompileFallbackWarning
 
 ROUNDING = 1e-4  # other kernels add in another order; some 1e-7 here, 4e-6 in a UNet of 72 million weights
 CACHE = DeepCache(interval=2, branch=0)
@@ -60,6 +65,16 @@ def test_one_graph_for_each_pass_without_a_break(compiled: Warm) -> None:
     assert compiled.compiles == 2
     assert not torch._dynamo.utils.counters["graph_break"]
     assert compiled.compiler.counters.failures == []
+
+
+def test_graphs_of_kernels_that_were_on_disk_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    counted = []
+    for _ in range(2):
+        compiler = Compiler("inductor")
+        assert max(errors_of(compiler(toy_unet(), (0,)), toy_call(), ["reuse"])) <= ROUNDING
+        counted.append((compiler.counters.compiles, compiler.counters.cached))
+    assert counted == [(1, 0), (1, 1)]
 
 
 def test_both_passes_compute_what_the_unet_does(compiled: Warm) -> None:
@@ -166,6 +181,56 @@ def test_a_dynamic_full_graph_takes_every_size() -> None:
         assert error(toy, toy_call(size=size)) <= ROUNDING
     assert toy.compiler.counters.compiles == toy.compiles
     assert toy.compiler.counters.failures == []
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[weakref.ref[Any]]]:
+    """The graphs that are traced, which run as they are: kernels would take seconds each."""
+    graphs: list[weakref.ref[Any]] = []
+
+    def counting(counters: Any, _: Any) -> Any:
+        def keep(graph: Any, _: Any) -> Any:
+            graphs.append(weakref.ref(graph))
+            counters.compiles += 1
+            return graph.forward
+
+        return keep
+
+    monkeypatch.setattr("skipstep.compile.inductor._counting", counting)
+    yield graphs
+    torch.compiler.reset()
+
+
+SIZES = [(LATENT, LATENT + 4 * wider) for wider in range(6)]
+
+
+@pytest.mark.parametrize("options", [CompileOptions(max_graphs=2), CompileOptions(max_graphs=2, regional=True)])
+def test_a_process_that_lives_long_goes_on_compiling(traced: list[Any], options: CompileOptions) -> None:
+    """Torch has a limit of 256 graphs for one code, and the passes of all sizes and UNets had one code."""
+    compiler = Compiler("inductor", options)
+    unet = toy_unet(attention="up")
+    with torch._dynamo.config.patch(accumulated_recompile_limit=3):
+        for size in SIZES:
+            assert max(errors_of(compiler(unet, (0,)), toy_call(size=size), ["reuse"])) == 0
+    counters = compiler.counters
+    assert (counters.failures, counters.eager) == ([], 0)
+    assert counters.hits == counters.compiles == len(traced) == len(SIZES)
+    gc.collect()
+    assert [graph() is None for graph in traced] == [True] * 4 + [False] * 2  # what made room is gone
+
+
+@pytest.mark.usefixtures("traced")
+def test_a_graph_that_is_traced_too_often_gives_way_and_says_so() -> None:
+    unet, compiler = toy_unet(), Compiler("inductor", CompileOptions(dynamic=True))
+    split, call = compiler(unet, (0,)), toy_call()
+    single = {name: value[:1] if torch.is_tensor(value) and value.ndim else value for name, value in call.items()}
+    with torch._dynamo.config.patch(accumulated_recompile_limit=1):
+        assert max(errors_of(split, call, ["reuse"])) == 0
+        with pytest.warns(CompileFallbackWarning, match="runs eagerly: FailOnRecompileLimitHit"):
+            assert max(errors_of(split, single, ["reuse"])) == 0  # torch makes another graph of a batch of one
+        assert max(errors_of(split, single, ["reuse"])) == 0
+    counters = compiler.counters
+    assert (counters.compiles, counters.hits, counters.eager, len(counters.failures)) == (1, 1, 2, 1)
 
 
 def test_a_machine_without_a_compiler_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 from skipstep import DeepCache, speed_up
 from skipstep.compile import CompileOptions, Compiler, GraphStore, relative_error
 from skipstep.compile.openvino import OpenVINOBackend
+from skipstep.errors import GraphNotKeptWarning
 
 openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install 'skipstep[openvino]'")
 
@@ -137,6 +138,17 @@ def test_a_pipeline_draws_the_same_picture(graphs: Graphs) -> None:
     assert relative_error(expected, picture) <= ROUNDING
     assert relative_error(picture, other) > 0.1
     assert (compiler.counters.compiles, compiler.counters.eager) == (0, 0)
+
+
+def test_a_graph_that_cannot_be_kept_serves_this_process(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    compiler = Compiler("openvino", store=GraphStore(tmp_path / "file" / "graphs"))
+    split = compiler(toy_unet(), (0,))
+    with pytest.warns(GraphNotKeptWarning, match="Not a directory; the next process makes them anew"):
+        assert max(errors_of(split, toy_call(), ["reuse"])) <= ROUNDING
+    assert max(errors_of(split, toy_call(1), ["reuse"])) <= ROUNDING
+    counters = compiler.counters
+    assert (counters.compiles, counters.hits, counters.eager, counters.failures) == (1, 2, 0, [])
 
 
 @pytest.mark.parametrize("spoil", [{"device": "meta"}, {"dtype": torch.bfloat16}])

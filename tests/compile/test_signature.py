@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from skipstep.compile.signature import CallTree, described, digest
-from skipstep.errors import UnsupportedFeatureError
 
 
 def key_of(*args: Any, **kwargs: Any) -> Any:
@@ -110,11 +109,17 @@ def test_tensors_have_no_part_in_the_key_and_all_in_the_description() -> None:
     "foreign", [object(), {1, 2}, np.zeros(2), 1j, b"bytes", len], ids=lambda value: str(type(value))
 )
 @pytest.mark.parametrize("place", ["argument", "inside"])
-def test_what_is_neither_tensor_nor_plain_is_refused_by_its_type(foreign: Any, place: str) -> None:
+def test_what_is_neither_tensor_nor_plain_is_told_of_and_stays_in_the_call(foreign: Any, place: str) -> None:
     value = foreign if place == "argument" else {"inner": [torch.zeros(1), foreign]}
-    with pytest.raises(UnsupportedFeatureError, match="takes tensors and plain values, got") as caught:
-        CallTree.of((torch.zeros(1),), {"x": value})
-    assert type(foreign).__name__ in str(caught.value)
+    tree, tensors = CallTree.of((torch.zeros(1),), {"x": value})
+    assert tree.stranger is type(foreign)
+    _, kwargs = tree.rebuild(tensors)
+    assert (kwargs["x"] if place == "argument" else kwargs["x"]["inner"][1]) is foreign
+    assert CallTree.of((torch.zeros(1),), {"x": [1, 2.5, None, "text", True, torch.float32]})[0].stranger is None
+
+
+def test_a_number_that_is_none_names_one_graph() -> None:
+    assert key_of(float("nan")) == key_of(float("nan")) != key_of(0.0)
 
 
 PROGRAM = """

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from filelock import FileLock, Timeout
 
-from skipstep.compile import GraphStore, default_store
+from skipstep.compile import Cleared, GraphStore, default_store
 from skipstep.compile.store import LIMIT
-from skipstep.errors import OptionError, OutputError
+from skipstep.errors import GraphNotKeptWarning, OptionError, OutputError
 
 NAME, DATA = "aot-0123.pt2", b"a graph" * 1000
 DAY = 24 * 3600
@@ -86,7 +87,7 @@ def test_what_is_not_there_is_none(store: GraphStore, tmp_path: Path) -> None:
     assert read(store, "never.pt2") is None
     assert read(GraphStore(tmp_path / "empty")) is None
     assert GraphStore(tmp_path / "nowhere").graphs() == []
-    assert GraphStore(tmp_path / "nowhere").clear() == 0
+    assert GraphStore(tmp_path / "nowhere").clear() == Cleared(freed=0, in_use=0)
 
 
 def truncate(path: Path) -> None:
@@ -258,31 +259,28 @@ def test_only_what_is_the_stores_is_cleared(store: GraphStore) -> None:
     put(store, "b.blob", b"123")
     store.path("b.blob").write_bytes(b"damaged")
     assert read(store, "b.blob") is None
-    store.path(f"c.pt2.{os.getpid()}.part").write_bytes(b"12")
-    making = store.path(".making-abc")
+    making = store.path(".making-c.pt2-abc")
     making.mkdir()
-    (making / "graph.pt2").write_bytes(b"x")
-    assert store.clear() >= len(DATA) + len(b"damaged") + 2
+    (making / "graph.pt2").write_bytes(b"xy")
+    cleared = store.clear()
+    assert cleared.freed >= len(DATA) + len(b"damaged") + 2
+    assert cleared.in_use == 0
     assert {path.name for path in store.folder.iterdir()} == {*foreign, "inductor"}
     assert {name: store.path(name).read_bytes() for name in foreign} == foreign
     assert (folder / "kernel.json").exists()
-    assert store.clear() == 0
+    assert store.clear() == Cleared(0, 0)
 
 
 def test_what_killed_processes_left_is_swept_after_a_day(store: GraphStore) -> None:
     def leave(age: float) -> set[str]:
         number = int(age)
-        part, bad, folder = (store.path(f"x{number}.pt2{end}") for end in (".77.part", ".bad", ""))
-        note = part.with_name(part.name + ".json")
-        folder = store.path(f".making-{number}")
+        bad, folder = store.path(f"x{number}.pt2.bad"), store.path(f".making-x{number}.pt2-abc")
         folder.mkdir()
         (folder / "graph.cpp").write_text("int main")
-        for path in (part, bad):
-            path.write_bytes(b"x")
-        note.write_text(json.dumps({"size": 1, "sha256": "0", "title": "x"}))
-        for path in (part, bad, note, folder):
+        bad.write_bytes(b"x")
+        for path in (bad, folder):
             set_age(path, age)
-        return {part.name, bad.name, note.name, folder.name}
+        return {bad.name, folder.name}
 
     old, young = leave(DAY + 60), leave(DAY - 600)
     foreign = store.path("film.mkv.part")
@@ -304,29 +302,73 @@ def test_a_damaged_file_is_kept_for_a_day_however_old_it_was(store: GraphStore) 
     assert store.path(NAME + ".bad").exists()
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_named_and_costs_no_graph(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     store = GraphStore(tmp_path / "file" / "graphs")
-    with pytest.raises(OutputError, match="cannot keep graphs in") as caught, store.lock(NAME):
-        raise AssertionError
-    assert str(store.folder) in str(caught.value)
-    assert "Not a directory" in str(caught.value)
+    with store.lock(NAME), store.making(NAME) as folder:
+        assert store.load(NAME, Path.read_bytes) is None
+        (folder / "made").write_bytes(DATA)
+        with pytest.warns(GraphNotKeptWarning, match="Not a directory; the next process makes them anew") as record:
+            store.put(NAME, folder / "made", title="made")
+        assert (folder / "made").read_bytes() == DATA
+    assert not folder.exists()
+    assert f"cannot keep graphs in {store.folder}: " in str(record[0].message)
 
 
-def test_a_folder_that_cannot_be_written_to_is_named(store: GraphStore) -> None:
-    store.path("a.pt2.lock").mkdir()  # what makes the lock fail
-    with pytest.raises(OutputError, match="cannot keep graphs in") as caught, store.lock("a.pt2"):
-        raise AssertionError
-    assert str(store.folder) in str(caught.value)
-    store.path(f"b.pt2.{os.getpid()}.part").mkdir()  # what makes writing fail
-    with pytest.raises(OutputError, match="cannot keep graphs in"), store.lock("b.pt2"):
-        store.write("b.pt2", b"x", title="b")
+def test_a_full_disk_loses_the_new_graph_and_no_other(store: GraphStore, full_disk: Callable[[], None]) -> None:
+    full_disk()
+    with pytest.warns(GraphNotKeptWarning, match="cannot keep graphs in .*: File too large; the next process makes"):
+        store.write("big.pt2", b"x" * 100_000, title="big")
+    assert read(store) == DATA
+    assert read(store, "big.pt2") is None
+    assert files(store) == {NAME, NAME + ".json"}  # no half of it
+
+
+@pytest.fixture
+def full_disk() -> Iterator[Callable[[], None]]:
+    """Makes writing more than 10 kB to a file fail, as a full disk does but for the name of the error."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_folder_that_can_only_be_read_is_read(store: GraphStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache that came with a container's image; root can write everywhere, so the errors are made here."""
+    monkeypatch.setattr("skipstep.compile.store.FileLock.acquire", refuse_to_write)
+    monkeypatch.setattr(Path, "replace", refuse_to_write)
+    monkeypatch.setattr(Path, "unlink", refuse_to_write)
+    monkeypatch.setattr(os, "utime", refuse_to_write)
+    assert read(store) == DATA
+    truncate(store.path(NAME))
+    assert read(store) is None
+
+
+def refuse_to_write(*_: Any, **__: Any) -> None:
+    raise OSError(errno.EROFS, "Read-only file system")
+
+
+def test_a_graph_that_cannot_be_deleted_is_told(store: GraphStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "unlink", refuse_to_write)
+    with pytest.raises(OutputError, match="cannot delete graphs in .*: Read-only file system"):
+        store.clear()
+    assert read(store) == DATA
 
 
 def test_an_error_of_the_one_who_holds_the_lock_is_left_as_it_is(store: GraphStore) -> None:
     with pytest.raises(FileNotFoundError, match="mine"), store.lock(NAME):
         raise FileNotFoundError("mine")
     assert read(store) == DATA  # and the lock is free
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("of 2 GiB"), OSError(errno.ENOMEM, "no")])
+def test_running_out_of_memory_while_loading_sets_nothing_aside(store: GraphStore, error: Exception) -> None:
+    def fail(_: Path) -> None:
+        raise error
+
+    with pytest.raises(type(error)), store.lock(NAME):
+        store.load(NAME, fail)
+    assert read(store) == DATA
 
 
 @pytest.mark.parametrize("limit", [0, -5])
@@ -392,6 +434,31 @@ def test_a_process_waits_for_another_that_makes_the_same_graph(
     holder.communicate("go on\n", timeout=60)
     waiting.join(timeout=60)
     assert found == [b"made by another process"]
+
+
+def test_what_another_process_makes_is_not_cleared(store: GraphStore, holder: subprocess.Popen[str]) -> None:
+    making = store.path(".making-shared.pt2-abc")
+    making.mkdir()
+    cleared = store.clear()
+    assert cleared.in_use == 1
+    assert cleared.freed >= len(DATA)
+    assert {path.name for path in store.folder.iterdir()} == {making.name, "shared.pt2.lock"}
+    holder.communicate("go on\n", timeout=60)
+    assert read(store, "shared.pt2") == b"made by another process"
+    assert store.clear().in_use == 0
+    assert list(store.folder.iterdir()) == []
+
+
+def test_what_another_process_makes_anew_makes_no_room(store: GraphStore, holder: subprocess.Popen[str]) -> None:
+    """It may be loading the very file."""
+    graph = store.path("shared.pt2")
+    graph.write_bytes(DATA)
+    graph.with_name("shared.pt2.json").write_bytes(store.path(NAME + ".json").read_bytes())
+    set_age(graph, 9 * DAY)
+    small = GraphStore(store.folder, limit=len(DATA))
+    put(small, "new.pt2", b"x" * len(DATA))
+    assert set(names(store)) == {"shared.pt2", "new.pt2"}
+    holder.communicate("go on\n", timeout=60)
 
 
 def test_the_lock_of_a_killed_process_is_free(store: GraphStore, holder: subprocess.Popen[str]) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
@@ -191,6 +195,119 @@ def test_taking_it_off_again_is_the_model_of_before(unet: Any) -> None:
         for name in FREEU:
             delattr(block, name)
     assert not watch.is_changed()
+
+
+def test_a_model_that_nobody_touched_is_not_walked_through(
+    with_lora: Any, tiny_sdxl: TinyUNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Walking through SDXL takes as long as a reuse pass on a GPU."""
+
+    def walk(_: Any) -> Any:
+        raise AssertionError("walked")
+
+    for unet, tiny in ((tiny_sdxl.unet, tiny_sdxl), (with_lora, small_unet())):
+        watch = ModelWatch(unet)
+        args, kwargs = tiny.inputs(0)
+        with torch.no_grad(), monkeypatch.context() as patch:
+            patch.setattr("skipstep.compile.watch._state", walk)
+            for _ in range(2):
+                unet(*args, **kwargs)
+                assert not watch.is_changed()
+            unet.conv_in.register_forward_hook(print)
+            with pytest.raises(AssertionError, match="walked"):
+                watch.is_changed()
+
+
+def test_a_touch_that_makes_no_difference_is_walked_through_once(unet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = ModelWatch(unet)
+    unet.train()
+    unet.conv_in.weight = nn.Parameter(unet.conv_in.weight.clone())
+    assert not watch.is_changed()
+    monkeypatch.setattr("skipstep.compile.watch._state", None)
+    assert not watch.is_changed()
+
+
+class Attached(nn.Module):
+    """A module with what adapters put on theirs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.active, self.scaling = ["one"], {"one": 0.5}
+        self.factor = 0.5
+        self.processor = Scaled(0.5)
+        self.processor.weights = [1.0, 2.0]
+        self.register_buffer("mean", torch.zeros(3))
+
+
+def equal_list(module: Any) -> None:
+    module.active = ["one"]
+
+
+def equal_dictionary(module: Any) -> None:
+    module.scaling = {"one": 0.5}
+
+
+def other_hooks(module: Any) -> None:
+    module._forward_hooks = OrderedDict()
+
+
+def other_tensors(module: Any) -> None:
+    module._buffers = dict(module._buffers)
+
+
+LATER: dict[str, tuple[Callable[[Any], object] | None, Callable[[Any], object]]] = {
+    "list": (None, lambda module: module.active.append("two")),
+    "equal list": (equal_list, lambda module: module.active.append("two")),
+    "dictionary": (None, lambda module: module.scaling.update(one=0.75)),
+    "equal dictionary": (equal_dictionary, lambda module: module.scaling.update(one=0.75)),
+    "key": (None, lambda module: module.scaling.update(two=module.scaling.pop("one"))),
+    "list of a processor": (None, lambda module: module.processor.weights.reverse()),
+    "number of a processor": (None, lambda module: setattr(module.processor, "scale", 0.75)),
+    "attributes of a processor": (None, lambda module: vars(module.processor).update(scale=0.75)),
+    "other hooks": (other_hooks, lambda module: module.register_forward_hook(print)),
+    "other tensors": (other_tensors, lambda module: module.register_buffer("mean", torch.zeros(3).double())),
+    "new attribute": (None, lambda module: setattr(module, "other", 1)),
+    "no attribute": (None, lambda module: delattr(module, "factor")),
+    "tensor instead": (None, lambda module: setattr(module, "factor", torch.zeros(3))),
+    "strides": (None, lambda module: setattr(module.mean, "data", torch.zeros(6)[::2])),
+}
+
+
+@pytest.mark.parametrize("kind", LATER)
+def test_what_is_in_an_attribute_is_watched_also_if_an_equal_one_took_its_place(kind: str) -> None:
+    before, after = LATER[kind]
+    model = nn.Sequential(nn.Linear(2, 2), Attached())
+    watch = ModelWatch(model)
+    if before is not None:
+        before(model[1])
+        assert not watch.is_changed()
+    after(model[1])
+    assert watch.is_changed()
+
+
+def test_the_order_of_children_is_watched() -> None:
+    model = nn.Sequential(nn.ReLU(), nn.SiLU())
+    watch = ModelWatch(model)
+    model._modules["0"] = model._modules.pop("0")
+    assert watch.is_changed()
+
+
+def test_tensors_in_attributes_can_be_replaced_by_others() -> None:
+    """A comparison of such has many answers, or none."""
+    model = nn.Sequential(nn.Linear(2, 2))
+    model[0].table, model[0].grid = torch.arange(3.0), np.arange(3)
+    watch = ModelWatch(model)
+    model[0].table, model[0].grid = torch.ones(3), np.ones(4)
+    assert not watch.is_changed()
+
+
+def test_replaced_weights_are_not_kept_in_memory(unet: Any) -> None:
+    watch = ModelWatch(unet)
+    old = weakref.ref(unet.conv_in.weight)
+    unet.conv_in.weight = nn.Parameter(unet.conv_in.weight.clone())
+    gc.collect()
+    assert old() is None
+    assert watch.are_weights_changed()
 
 
 def in_place(unet: Any) -> None:

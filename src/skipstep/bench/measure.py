@@ -5,115 +5,62 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from statistics import median
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..compile import CompileOptions, Compiler, available_backends, relative_error
-from ..deepcache import RunReport
 from ..deepcache.options import CALIBRATED
 from ..engine.metrics import image_psnr, image_ssim, latent_psnr
 from ..errors import OptionError, SkipstepError
 from .case import AUTO, BenchCase, BenchRow
 from .clock import Timing, interleaved, timed
+from .environment import package_commit
+from .graph_folders import GraphFolders
 from .peers import Peer
+from .result import BenchResult, RowResult, is_uncached
 from .subjects import Made, Subject, new_subject, shortened
 
 CPU, WALL = "cpu", "wall"  # clocks
 OnRun = Callable[[str], None]
 
 
-@dataclass
-class RowResult:
-    """What a row did. Ratios are the baseline's time over this row's, one a round; above 1 is faster."""
-
-    row: BenchRow
-    backend: str
-    skipped: str | None = None  # why it did not run
-    warm_up_s: float = 0.0  # compiling, loading, first calls
-    timings: list[list[Timing]] = field(default_factory=list)  # [round][input]
-    ratios: list[float] = field(default_factory=list)
-    made: list[Made] = field(default_factory=list)  # of the latest round
-    psnr: list[float] = field(default_factory=list)  # dB, pixels
-    ssim: list[float] = field(default_factory=list)
-    latent_psnr: list[float] = field(default_factory=list)  # dB
-    latent_error: list[float] = field(default_factory=list)  # relative
-    peak_bytes: int | None = None  # of the device, highest of all runs
-    compiled: dict[str, Any] = field(default_factory=dict)  # of this row's own runs; rows share graphs
-    peer: str | None = None
-
-    @property
-    def ratio(self) -> float:
-        """The median over the rounds."""
-        return median(self.ratios)
-
-    @property
-    def report(self) -> RunReport | None:
-        """Of the latest run; None for another library's."""
-        return self.made[0].report if self.made else None
-
-    def flop_ceiling(self, steps: int) -> float | None:
-        """The most that its passes can gain over a run of `steps` full passes, by FLOPs."""
-        ceiling = None if self.report is None else self.report.flop_ceiling
-        return None if ceiling is None else ceiling * steps / (self.row.steps or steps)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchResult:
-    """All rows of a case, the baseline first."""
-
-    case: BenchCase
-    device: torch.device
-    clock: str  # "wall" or "cpu"
-    rows: list[RowResult]
-
-    def reached(self, result: RowResult) -> float | None:
-        """A row's ratio over what compiling alone gains times its FLOP ceiling; None where there is no ceiling.
-
-        What compiling alone gains is the ratio of the row with the same compiler and no reuse; 1 without such a row.
-        """
-        ceiling = result.flop_ceiling(self.case.steps)
-        if ceiling is None:
-            return None
-        same = (result.backend, result.row.compile)
-        plain = [
-            other
-            for other in self.rows
-            if (other.backend, other.row.compile) == same and other.ratios and is_uncached(other.row)
-        ]
-        return result.ratio / ((plain[0].ratio if plain else 1.0) * ceiling)
-
-
-def is_uncached(row: BenchRow) -> bool:
-    """Whether every pass is full and the steps are the case's."""
-    return row.cache is None and row.reuse is None and row.steps is None and row.peer is None
-
-
-def run_case(case: BenchCase, on_run: OnRun = lambda _: None) -> BenchResult:
+def run_case(case: BenchCase, on_run: OnRun = lambda _: None, *, graphs: Path | None = None) -> BenchResult:
     """Warm every row up, then run them all in turns, `case.rounds` times.
 
     On one thread of a CPU the clock is the process's own CPU time, which other processes do not disturb. A row whose
-    backend or peer is not here is skipped, with the reason.
+    backend or peer is not here is skipped, with the reason. Compiled graphs are kept in the folder `graphs`, where the
+    next benchmark finds them; without one they are made anew.
     """
+    commit = package_commit()  # now: the files may change meanwhile
     if case.threads is not None:
         torch.set_num_threads(case.threads)
     on_run("loading the model")
     subject = new_subject(case)
     on_cpu = subject.device.type == "cpu" and torch.get_num_threads() == 1
-    bench = _Bench(case, subject, CPU if on_cpu else WALL, on_run)
-    return bench.run()
+    with GraphFolders(graphs) as folders:
+        bench = _Bench(case, subject, folders, on_run)
+        rows = bench.run(CPU if on_cpu else WALL)
+    return BenchResult(
+        case=case,
+        device=subject.device,
+        clock=CPU if on_cpu else WALL,
+        rows=rows,
+        keeps_graphs=graphs is not None,
+        commit=commit,
+    )
 
 
 class _Bench:
-    def __init__(self, case: BenchCase, subject: Subject, clock: str, on_run: OnRun) -> None:
-        self._case, self._subject, self._clock, self._on_run = case, subject, clock, on_run
+    def __init__(self, case: BenchCase, subject: Subject, folders: GraphFolders, on_run: OnRun) -> None:
+        self._case, self._subject, self._folders, self._on_run = case, subject, folders, on_run
         self._compilers: dict[tuple[str, Any], Compiler] = {}
         self._peers: dict[str, Peer] = {}
 
-    def run(self) -> BenchResult:
+    def run(self, clock: str) -> list[RowResult]:
         case = self._case
         rows = [RowResult(row=row, backend=self._backend(row)) for row in case.rows]
         for result in rows:
@@ -126,8 +73,8 @@ class _Bench:
                 self._on_run(f"round {turn + 1} of {case.rounds}: {running[index].row.name}")
                 self._round(running[index])
         for result in running:
-            self._judge(result, running[0])
-        return BenchResult(case=case, device=self._subject.device, clock=self._clock, rows=rows)
+            self._judge(result, running[0], clock)
+        return rows
 
     def _backend(self, row: BenchRow) -> str:
         if row.backend != AUTO:
@@ -157,13 +104,13 @@ class _Bench:
     def _compiler(self, result: RowResult) -> Compiler:
         key = (result.backend, result.row.compile)
         if key not in self._compilers:
-            self._compilers[key] = Compiler(result.backend, result.row.compile)
+            self._compilers[key] = self._folders.new_compiler(result.backend, result.row.compile)
         return self._compilers[key]
 
     def _run(self, result: RowResult, row: BenchRow, index: int) -> Made:
         compiler = self._compilers.get((result.backend, row.compile))
         before = None if compiler is None else compiler.counters.as_dict()
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), self._folders.kernels_of(result.backend, row):
             warnings.simplefilter("ignore")  # few steps in warming up; plans for other samplers say so elsewhere
             made = self._subject.run(row, compiler, self._peers.get(row.name), index)
         if compiler is not None and before is not None:
@@ -180,9 +127,9 @@ class _Bench:
         if device.type == "cuda":
             result.peak_bytes = max(result.peak_bytes or 0, torch.cuda.max_memory_allocated(device))
 
-    def _judge(self, result: RowResult, baseline: RowResult) -> None:
+    def _judge(self, result: RowResult, baseline: RowResult, clock: str) -> None:
         def seconds(timings: list[Timing]) -> float:
-            return sum(timing.cpu if self._clock == CPU else timing.wall for timing in timings)
+            return sum(timing.cpu if clock == CPU else timing.wall for timing in timings)
 
         pairs = zip(baseline.timings, result.timings, strict=True)
         result.ratios = [seconds(base) / seconds(own) for base, own in pairs]
@@ -200,7 +147,7 @@ class _Bench:
                 result.ssim.append(image_ssim(base.image, own.image))
         peer = self._peers.get(result.row.name)
         if peer is not None:
-            result.compiled = {"compiles": peer.graphs, "breaks": peer.breaks}
+            result.compiled = peer.traced.as_dict()
 
 
 def _add(total: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> None:

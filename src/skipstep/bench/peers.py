@@ -11,12 +11,13 @@ import torch
 
 from ..errors import MissingExtraError
 from .case import BenchRow
+from .traced import Traced
 
 INTERVAL = 3  # of PyPI DeepCache where the row does not say
 
 
 class Peer:
-    """Another library on a pipeline, for the time of a run. `graphs` counts what torch traced for it."""
+    """Another library on a pipeline, for the time of a run. `traced` counts what torch makes of it."""
 
     def __init__(self, row: BenchRow, device: torch.device) -> None:
         assert row.peer is not None
@@ -27,8 +28,7 @@ class Peer:
         # on a CPU compiling would take hours, of the two together: graphs are traced and counted there, and run eagerly
         self._backend = "inductor" if device.type == "cuda" else "eager"
         self._compiled: Any = None
-        self.graphs = 0
-        self.breaks = 0
+        self.traced = Traced()
         if self._caches:
             _deepcache()
 
@@ -43,12 +43,9 @@ class Peer:
     @contextmanager
     def on(self, pipe: Any) -> Iterator[None]:
         """The pipeline as the library has it; afterwards as it was."""
-        from torch._dynamo.utils import counters
-
         unet = pipe.unet
         attributes = [(module, set(vars(module))) for module in unet.modules()]
         helper = None
-        before = _traced(counters)
         try:
             if self._caches:
                 helper = _deepcache()(pipe=pipe)
@@ -58,7 +55,8 @@ class Peer:
                 if self._compiled is None:
                     self._compiled = torch.compile(unet, backend=self._backend, fullgraph=not self._caches)
                 pipe.unet = self._compiled
-            yield
+            with self.traced.counting():
+                yield
         finally:
             pipe.unet = unet
             if helper is not None:
@@ -66,13 +64,6 @@ class Peer:
             for module, known in attributes:  # DeepCache leaves a `forward` on every module, torch.compile a mark
                 for name in set(vars(module)) - known:
                     del module.__dict__[name]
-            after = _traced(counters)
-            self.graphs += after[0] - before[0]
-            self.breaks += after[1] - before[1]
-
-
-def _traced(counters: Any) -> tuple[int, int]:
-    return counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())
 
 
 def _deepcache() -> Any:

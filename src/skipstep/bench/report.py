@@ -4,74 +4,33 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import platform
 from dataclasses import asdict
-from datetime import datetime, timezone
 from statistics import median
 from typing import Any
 
 import torch
 
-from ..engine.environment import installed_version
-from .measure import BenchResult, RowResult
+from .environment import environment, without_paths
+from .result import BenchResult, RowResult
 
 MIB = 2**20
-PACKAGES = (
-    "skipstep",
-    "torch",
-    "triton",
-    "diffusers",
-    "transformers",
-    "accelerate",
-    "openvino",
-    "onediff",
-    "DeepCache",
-)
-VARIABLES = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "PYTORCH_CUDA_ALLOC_CONF", "TORCHINDUCTOR_FREEZING")
 
 
-def environment(result: BenchResult) -> dict[str, Any]:
-    """All that the figures depend on besides the case."""
-    facts: dict[str, Any] = {
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-        "versions": {name: version for name in PACKAGES if (version := installed_version(name))},
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "device": str(result.device),
-        "clock": result.clock,
-        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
-    }
-    if result.device.type == "cuda":
-        properties = torch.cuda.get_device_properties(result.device)
-        facts |= {
-            "gpu": properties.name,
-            "gpu_memory_gib": round(properties.total_memory / 2**30, 1),
-            "cuda": torch.version.cuda,
-            "cudnn": torch.backends.cudnn.version(),
-            "tf32": torch.backends.cuda.matmul.allow_tf32,
-        }
-    return facts
+def as_dict(result: BenchResult, *, command: str | None = None) -> dict[str, Any]:
+    """Plain enough for JSON; what is infinite (the PSNR of equal pictures) or not a number is None.
 
-
-def as_dict(result: BenchResult) -> dict[str, Any]:
-    """Plain enough for JSON; what is infinite (the PSNR of equal pictures) or not a number is None."""
+    `command` is what was typed to measure it.
+    """
     case = asdict(result.case)
     case.pop("rows")
-    figures: dict[str, Any] = _finite(_as_dict(result, case))
-    return figures
-
-
-def _as_dict(result: BenchResult, case: dict[str, Any]) -> dict[str, Any]:
-    return {
+    figures: dict[str, Any] = {
         "title": result.case.title,
-        "environment": environment(result),
+        "environment": environment(result, command),
         "case": case,
         "rows": [_row_dict(result, row) for row in result.rows],
     }
+    plain: dict[str, Any] = without_paths(_finite(figures))
+    return plain
 
 
 def as_json(data: dict[str, Any]) -> str:
@@ -103,6 +62,7 @@ def _row_dict(result: BenchResult, row: RowResult) -> dict[str, Any]:
         "latent_relative_error": max(row.latent_error) if row.latent_error else None,
         "peak_mib": None if row.peak_bytes is None else row.peak_bytes / MIB,
         "compiled": row.compiled,
+        "graph_cache": row.graph_cache,
         "options": asdict(row.row),
     }
     if report is not None:
@@ -119,9 +79,12 @@ def as_markdown(data: dict[str, Any]) -> str:
     """A table of what `as_dict` gives."""
     facts = data["environment"]
     unit = "its own CPU seconds" if facts["clock"] == "cpu" else "wall seconds, the device waited for"
+    how = [f"`{facts['command']}`"] if facts["command"] else []
+    how += [f"commit {facts['commit']}"] if facts["commit"] else []
     lines = [
         f"## {data['title']}, {data['case']['steps']} steps",
         "",
+        *([", ".join(how), ""] if how else []),
         f"{facts.get('gpu') or facts['processor']}, {facts['threads']} thread(s), {_versions(facts)}, {facts['date']}; "
         f"ratios of {unit}, median of {data['case']['rounds']} interleaved rounds (least to most). Quality is against "
         "the first row's pictures of the same seeds, the worst of them.",
@@ -154,8 +117,12 @@ def cells(row: dict[str, Any]) -> list[str]:
         graphs += f", {compiled['loads']} loaded"
     if compiled.get("breaks"):
         graphs += f", {compiled['breaks']} breaks"
+    if compiled.get("warnings"):
+        graphs += f", {compiled['warnings']} warnings"
     if compiled.get("failures"):
         graphs += f", {len(compiled['failures'])} failed"
+    if row["graph_cache"]:
+        graphs += f", {row['graph_cache']}"
     return [
         row["name"],
         row["peer"] or row["backend"],
@@ -206,12 +173,3 @@ def _versions(facts: dict[str, Any]) -> str:
     return ", ".join(
         f"{name} {facts['versions'][name]}" for name in ("torch", "diffusers") if name in facts["versions"]
     )
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()

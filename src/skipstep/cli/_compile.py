@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from ._console import console
@@ -19,15 +18,16 @@ def new_compiler(backend: str, *, attention: str = "auto", verify: bool = False,
     Raises:
         OptionError, BackendError: as `Compiler`.
     """
-    if backend == EAGER and attention == "auto" and not options:
+    if backend == EAGER and attention == "auto" and not verify and not options:
         return None
-    from ..compile import CompileOptions, Compiler, default_store
+    from ..compile import CompileOptions, Compiler, default_kernels, default_store
 
-    store = default_store()
-    # torch's own place for compiled kernels is a folder that a restart of the machine empties
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(store.folder / "inductor"))
     chosen = CompileOptions(attention=attention, verify=verify, **options)
-    return Compiler(backend, chosen, store=store, on_compile=_tell)
+    if backend == EAGER:
+        return Compiler(backend, chosen)
+    if backend == "inductor":
+        default_kernels().use()  # torch's own place for them is a folder that a restart of the machine empties
+    return Compiler(backend, chosen, store=default_store(), on_compile=_tell)
 
 
 def _tell(what: str, seconds: float | None) -> None:
@@ -39,10 +39,11 @@ def _tell(what: str, seconds: float | None) -> None:
 
 def print_compiling(compiler: Compiler | None) -> None:
     """What a compiler did for the command."""
-    if compiler is None:
+    if compiler is None or compiler.backend.name == EAGER:
         return
     counted = compiler.counters
-    made = f"{counted.compiles} compiled, {counted.loads} loaded, in {counted.seconds:.1f} s"
+    found = f" ({counted.cached} of kernels on disk)" if counted.cached else ""
+    made = f"{counted.compiles} compiled{found}, {counted.loads} loaded, in {counted.seconds:.1f} s"
     console.print(f"{'graphs':<10} {compiler.backend.name}: {made}; used {counted.hits} times")
     for failure in counted.failures:
         console.print(f"{'eager':<10} {failure}")

@@ -16,6 +16,7 @@ from ..errors import (
     AdaptedPlanWarning,
     BranchError,
     FewStepsWarning,
+    GraphNotKeptWarning,
     IgnoredInputWarning,
     OptionError,
     PlanError,
@@ -67,7 +68,8 @@ def run(arguments: Sequence[str]) -> None:
     try:
         with _own_warnings(debug):
             command = typer.main.get_command(app)
-            with command.make_context("skipstep", list(arguments) or ["--help"]) as context:
+            given = list(arguments) or ["--help"]
+            with command.make_context("skipstep", list(given), obj=("skipstep", *given)) as context:
                 code = command.invoke(context) or 0
     except typer.Exit as stop:  # --help and --version
         code = stop.exit_code
@@ -111,6 +113,7 @@ def _own_warnings(debug: bool) -> Iterator[None]:
         if not debug:
             warnings.simplefilter("ignore")
         warnings.simplefilter("always", FewStepsWarning)
+        warnings.simplefilter("always", GraphNotKeptWarning)
         warnings.simplefilter("always", IgnoredInputWarning)
         warnings.simplefilter("always", AdaptedPlanWarning)
         setattr(warnings, "showwarning", show)  # noqa: B010  the documented hook, of a wider type

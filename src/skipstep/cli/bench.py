@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,9 +34,14 @@ FramesOption = Annotated[int | None, typer.Option(help="Of a video.", min=1)]
 ModelOption = Annotated[str | None, typer.Option(help="Another model than the case's.")]
 DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda, ...")]
 DtypeOption = Annotated[str | None, typer.Option(help="auto, float32, float16 or bfloat16.")]
+GraphsOption = Annotated[
+    Path | None,
+    typer.Option(help="Keep compiled graphs in this folder and use those in it; without, all are made anew."),
+]
 
 
 def bench(
+    context: typer.Context,
     what: Words = None,
     random_weights: RandomWeights = False,
     out: OutFolder = Path("bench-output"),
@@ -48,6 +54,7 @@ def bench(
     model: ModelOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
+    graphs: GraphsOption = None,
     debug: Debug = False,
 ) -> None:
     """Measure each technique against the plain model, in turns; `skipstep bench demo` takes three minutes."""
@@ -77,11 +84,12 @@ def bench(
         case = with_backend(case, backend)
     if not debug:
         quiet_libraries()
-    _run(case, words[0], out)
+    data = _measured(case, words[0], out=out, graphs=graphs, command=context.obj)
+    _write(data, Path(words[0]).stem, out)
 
 
-def _run(case: BenchCase, name: str, out: Path) -> None:
-    from ..bench import as_dict, as_json, as_markdown, plot_pareto, plot_waterfall, run_case
+def _measured(case: BenchCase, name: str, *, out: Path, graphs: Path | None, command: Sequence[str]) -> dict[str, Any]:
+    from ..bench import as_dict, command_line, run_case
     from ..engine.media import write_whole
     from ..errors import OutputError
 
@@ -91,11 +99,17 @@ def _run(case: BenchCase, name: str, out: Path) -> None:
         raise OutputError(
             f"cannot write to {out}: {error.strerror or error}; choose another place with --out"
         ) from error
-    stem = Path(name).stem
-    write_whole(out / f"{stem}.json", None)
+    write_whole(out / f"{Path(name).stem}.json", None)
     with console.status("starting") as status:
-        result = run_case(case, lambda what: status.update(Text(what)))  # a row's name is no markup
-    data = as_dict(result)
+        # a row's name is no markup
+        result = run_case(case, lambda what: status.update(Text(what)), graphs=graphs)
+    return as_dict(result, command=command_line(command))
+
+
+def _write(data: dict[str, Any], stem: str, out: Path) -> None:
+    from ..bench import as_json, as_markdown, plot_pareto, plot_waterfall
+    from ..engine.media import write_whole
+
     written: list[str] = []
 
     def write(file: str, content: bytes) -> None:

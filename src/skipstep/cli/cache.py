@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from datetime import datetime
 from enum import Enum
 from typing import Annotated
@@ -21,17 +20,16 @@ class Action(str, Enum):
 
 def cache(action: Annotated[Action, typer.Argument(help="list or clear.")] = Action.list) -> None:
     """List or delete the compiled graphs of the aot, openvino and inductor backends."""
-    from ..compile import default_store
+    from ..compile import default_kernels, default_store
 
-    store = default_store()
-    inductor = store.folder / "inductor"
-    kernels = sum(path.stat().st_size for path in inductor.rglob("*") if path.is_file()) if inductor.is_dir() else 0
+    store, kernel_folder = default_store(), default_kernels()
     if action is Action.clear:
-        freed = store.clear() + kernels
-        shutil.rmtree(inductor, ignore_errors=True)
-        console.print(f"deleted {freed / MIB:.1f} MiB from {store.folder}")
+        cleared = store.clear() + kernel_folder.clear()
+        console.print(f"deleted {cleared.freed / MIB:.1f} MiB from {store.folder}")
+        if cleared.in_use:
+            console.print(f"kept what other processes are using: {cleared.in_use}; clear again when they are done")
         return
-    graphs = store.graphs()
+    graphs, kernels = store.graphs(), kernel_folder.size()
     for graph in graphs:
         used = datetime.fromtimestamp(graph.used).strftime("%Y-%m-%d %H:%M")
         console.print(f"{graph.size / MIB:9.1f} MiB  used {used}  {graph.name.split('-')[0]}: {graph.title}")

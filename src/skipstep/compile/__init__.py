@@ -4,7 +4,9 @@ from .backend import Availability, Backend, CompileOptions, PassSpec
 from .compiled_unet import CompiledUNet
 from .compiler import BACKENDS, Compiler, available_backends, new_backend
 from .counters import CompileCounters
+from .kernels import KernelFolder, default_kernels
 from .onediff import register_with_onediff
+from .room import Cleared
 from .split import CompiledSplit
 from .store import GraphStore, StoredGraph, default_store
 from .verify import check_outputs, relative_error
@@ -13,16 +15,19 @@ __all__ = [
     "BACKENDS",
     "Availability",
     "Backend",
+    "Cleared",
     "CompileCounters",
     "CompileOptions",
     "CompiledSplit",
     "CompiledUNet",
     "Compiler",
     "GraphStore",
+    "KernelFolder",
     "PassSpec",
     "StoredGraph",
     "available_backends",
     "check_outputs",
+    "default_kernels",
     "default_store",
     "new_backend",
     "register_with_onediff",

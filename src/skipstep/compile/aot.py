@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from ._upstream import without_torch_warnings
 from .backend import Availability, Graph, PassSpec
 from .inductor import inductor_availability, inductor_settings
-from .store import MAKING, GraphStore
+from .store import GraphStore
 
 # a static package reads any input as if it were of the shape that it was compiled for; with this torch checks
 _CHECK_INPUTS = "AOTI_RUNTIME_CHECK_INPUTS"
@@ -49,11 +48,12 @@ class AOTBackend:
             if graph is not None:
                 spec.counters.loads += 1
                 return graph
-            with tempfile.TemporaryDirectory(dir=self._store.folder, prefix=MAKING) as folder:
-                made = _package(module, spec, Path(folder))
+            with self._store.making(name) as folder:
+                made = _package(module, spec, folder)
+                graph = _Package(made, module, spec)
                 self._store.put(name, made, title=spec.name)
             spec.counters.compiles += 1
-            return _Package(self._store.path(name), module, spec)
+            return graph
 
 
 class _Package:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -15,6 +15,8 @@ from .counters import CompileCounters
 Graph = Callable[..., tuple[Tensor, ...]]
 ATTENTIONS = ("auto", "sdpa", "xformers")
 PRECISIONS = ("float32", "bfloat16")
+# options that every backend takes: those of the UNet itself, and those of what becomes of a graph
+SHARED = frozenset({"channels_last", "fused_qkv", "attention", "verify", "max_graphs"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,20 @@ class CompileOptions:
     max_graphs: int = 32
 
     def __post_init__(self) -> None:
+        for entry in fields(self):
+            if isinstance(entry.default, bool) and not isinstance(getattr(self, entry.name), bool):
+                raise OptionError(f"{entry.name} must be True or False, got {getattr(self, entry.name)!r}")
         for name, allowed in (("attention", ATTENTIONS), ("precision", PRECISIONS)):
             if getattr(self, name) not in allowed:
                 raise OptionError(f"{name} must be {' or '.join(allowed)}, got {getattr(self, name)!r}")
         check_whole("max_graphs", self.max_graphs)
         if self.max_graphs is None or self.max_graphs < 2:
             raise OptionError(f"max_graphs must be 2 or more, a full and a reuse pass, got {self.max_graphs}")
+
+    @property
+    def of_code(self) -> tuple[tuple[str, Any], ...]:
+        """Those that change what a backend makes of a pass; the UNet's own show in its modules."""
+        return tuple((entry.name, getattr(self, entry.name)) for entry in fields(self) if entry.name not in SHARED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +99,8 @@ class Backend(Protocol):
         """Whether it works here; never raises."""
         ...
 
-    def compile(self, module: nn.Module, spec: PassSpec) -> Graph:
-        """The compiled pass; may raise anything, and then the pass runs eagerly."""
+    def compile(self, module: nn.Module, spec: PassSpec) -> Graph | None:
+        """The compiled pass, or None to leave it as it is; may raise anything, and then the pass runs eagerly."""
         ...
 
 

@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
+import copy
+from functools import wraps
+from types import MethodType
 from typing import Any
 
 from torch import nn
 
+from ..deepcache import UNetProxy
 from .compiler import Compiler
 
 
-class CompiledUNet(nn.Module):
-    """Stands for a UNet: its calls run compiled, and its attributes are the UNet's own.
+class CompiledUNet(UNetProxy):
+    """Stands for a UNet: its calls run compiled, and all else is the UNet's own.
 
     It passes for the UNet in `isinstance`: diffusers hands adapters to what is a model of its own, and to no other.
-    `skipstep.attach` finds the UNet in it and compiles both passes with the same compiler.
+    `skipstep.attach` finds the UNet in it, as `uncompiled`, and compiles both passes with the same compiler. A copy has
+    the same UNet, a deep copy a copy of the UNet, both the same compiler; a pickle is one of the UNet.
     """
 
+    uncompiled: nn.Module
+    split_maker: Compiler
+
     def __init__(self, unet: nn.Module, compiler: Compiler) -> None:
-        super().__init__()
-        self.uncompiled = unet
-        self.split_maker = compiler
-        self.__module__ = type(unet).__module__  # diffusers notes where a component is from
+        super().__init__(unet, uncompiled=unet, split_maker=compiler)
 
-    @property  # type: ignore[misc]
-    def __class__(self) -> type:
-        unet = self.__dict__.get("_modules", {}).get("uncompiled")
-        return CompiledUNet if unet is None else type(unet)
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The UNet's output."""
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.split_maker(self.uncompiled, (0,)).full(*args, **kwargs)[0]
 
     def __getattr__(self, name: str) -> Any:
-        own = self.__dict__.get("_modules", {})
-        if name in own:
-            return own[name]
-        if "uncompiled" not in own:  # a copy in the making
-            raise AttributeError(name)
-        return getattr(own["uncompiled"], name)
+        found = super().__getattr__(name)
+        if not isinstance(found, MethodType) or found.__self__ is not self.uncompiled:
+            return found
+
+        @wraps(found)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            made = found(*args, **kwargs)
+            return self if made is self.uncompiled else made  # `to` and `eval`, of which the result may be kept
+
+        return call
+
+    def __copy__(self) -> CompiledUNet:
+        return CompiledUNet(self.uncompiled, self.split_maker)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CompiledUNet:
+        return CompiledUNet(copy.deepcopy(self.uncompiled, memo), self.split_maker)

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+import threading
+from typing import Any, cast
 
 from .. import __version__
-from ..errors import BackendError, OptionError
+from ..errors import BackendError, MissingExtraError, OptionError, OutputError
 from ..plan import fingerprint
 from .aot import AOTBackend
-from .backend import Availability, Backend, CompileOptions
+from .backend import SHARED, Availability, Backend, CompileOptions
 from .counters import CompileCounters
 from .eager import EagerBackend
+from .graphs import OnCompile
 from .inductor import InductorBackend
 from .model_options import Undo, set_model_options
 from .onediff import OneDiffBackend
 from .openvino import OpenVINOBackend
 from .signature import digest
-from .split import CompiledSplit, OnCompile
+from .split import CompiledSplit
 from .store import GraphStore, default_store
 
 BACKENDS = ("eager", "inductor", "aot", "openvino", "onediff")
-_SHARED = frozenset({"channels_last", "fused_qkv", "attention", "verify", "max_graphs"})
 
 
 def new_backend(name: str, store: GraphStore | None = None) -> Backend:
@@ -42,17 +43,25 @@ def new_backend(name: str, store: GraphStore | None = None) -> Backend:
 
 def available_backends() -> dict[str, Availability]:
     """Which backends can be used here, and why not."""
-    return {name: new_backend(name).available() for name in BACKENDS}
+    return {name: _available(name) for name in BACKENDS}
+
+
+def _available(name: str) -> Availability:
+    try:
+        return new_backend(name).available()
+    except (MissingExtraError, OutputError) as error:  # no folder to keep its graphs in
+        return Availability(False, str(error))
 
 
 class Compiler:
     """Makes the splits of `attach` and `speed_up` with a backend: `speed_up(pipe, options, split=Compiler("aot"))`.
 
     Graphs are made at the first call of each pass, branch and shape, or ahead by a run of the pipeline with these
-    shapes. `on_compile` is told of each as it begins, with None, and as it ends, with its seconds.
+    shapes. `on_compile` is told of each as it begins, with None, and as it ends, with its seconds. Threads may share a
+    compiler: they take turns, each for a whole pass.
 
     Raises:
-        OptionError: if there is no such backend, or it does not honour an option.
+        OptionError: if there is no such backend, or it does not honour an option, `verify` of "eager" among them.
         BackendError: if the backend cannot be used here, with the reason.
     """
 
@@ -64,12 +73,14 @@ class Compiler:
         store: GraphStore | None = None,
         on_compile: OnCompile | None = None,
     ) -> None:
-        self.backend = new_backend(backend, store) if isinstance(backend, str) else backend
+        given = not isinstance(backend, str) and hasattr(backend, "compile")
+        self.backend: Backend = cast(Backend, backend) if given else new_backend(str(backend), store)
         self.options = CompileOptions() if options is None else options
         self.counters = CompileCounters()
         self.on_compile = on_compile
         self._splits: dict[tuple[int, tuple[int, ...]], CompiledSplit] = {}
         self._undo: list[Undo] = []
+        self._turn = threading.RLock()
         self._check()
 
     def __call__(self, unet: Any, branches: tuple[int, ...]) -> CompiledSplit:
@@ -79,36 +90,51 @@ class Compiler:
             BranchError, UnsupportedModelError: as `DiffusersUNetSplit`.
             OptionError, BackendError: if the UNet cannot be switched as the options ask.
         """
-        key = (id(unet), branches)  # the split keeps the UNet alive, so that its id stays its own
-        if key not in self._splits:
-            split = CompiledSplit(  # refuses what cannot be cut before the UNet is switched
-                unet,
-                branches,
-                backend=self.backend,
-                options=self.options,
-                counters=self.counters,
-                model=lambda: _identity(unet),
-                on_compile=self.on_compile,
-            )
-            if not any(known == id(unet) for known, _ in self._splits):
-                self._undo += set_model_options(unet, self.options)
-            self._splits[key] = split
-        return self._splits[key]
+        key = (id(unet), tuple(sorted(set(branches))))  # the split keeps the UNet alive, so that its id stays its own
+        with self._turn:
+            if key not in self._splits:
+                self._splits[key] = self._new_split(unet, key[1])
+            return self._splits[key]
+
+    def _new_split(self, unet: Any, branches: tuple[int, ...]) -> CompiledSplit:
+        split = CompiledSplit(  # refuses what cannot be cut before the UNet is switched
+            unet,
+            branches,
+            backend=self.backend,
+            options=self.options,
+            counters=self.counters,
+            model=lambda: _identity(unet),
+            turn=self._turn,
+            on_compile=self.on_compile,
+        )
+        if not any(known == id(unet) for known, _ in self._splits):
+            self._undo += set_model_options(unet, self.options)
+        return split
 
     def clear(self) -> None:
         """Let go of all graphs and of the UNets that they are of, whose own options are as they were before."""
-        self._splits.clear()
-        while self._undo:
-            self._undo.pop()()
+        with self._turn:
+            self._splits.clear()
+            while self._undo:
+                self._undo.pop()()
 
     def _check(self) -> None:
         default = CompileOptions()
+        if not isinstance(self.options, CompileOptions):
+            raise OptionError(f"options must be CompileOptions, got {self.options!r}")
+        taken = self.backend.supports | SHARED
+        if isinstance(self.backend, EagerBackend):
+            taken -= {"verify"}
+        if self.options.verify and "verify" not in taken:
+            raise OptionError(
+                "verify compares graphs with eager passes, and the eager backend makes none; "
+                "leave verify out or choose another backend"
+            )
         for name in vars(default):
             asked = getattr(self.options, name) != getattr(default, name)
-            if asked and name not in self.backend.supports | _SHARED:
+            if asked and name not in taken:
                 raise OptionError(
-                    f"{name} is not for the {self.backend.name} backend, which takes "
-                    f"{', '.join(sorted(self.backend.supports | _SHARED))}"
+                    f"{name} is not for the {self.backend.name} backend, which takes {', '.join(sorted(taken))}"
                 )
         available = self.backend.available()
         if not available.ok:

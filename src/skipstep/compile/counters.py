@@ -11,6 +11,7 @@ class CompileCounters:
     """Counts of one compiler, over all of its UNets, branches and shapes."""
 
     compiles: int = 0  # graphs made anew; a pass that torch traced twice for one shape counts twice
+    cached: int = 0  # of these, whose kernels torch had on disk
     loads: int = 0  # graphs read from disk
     hits: int = 0  # calls answered by a graph
     eager: int = 0  # calls answered without one: not compiled by choice, or because compiling failed

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
+from weakref import finalize
 
 import torch
 from torch import Tensor, nn
@@ -29,15 +31,14 @@ class InductorBackend:
 
     def compile(self, module: nn.Module, spec: PassSpec) -> Graph:
         """Traced without a break (`fullgraph`), or not at all."""
-        settings: Any = {  # torch 2.13's stubs do not know the latter two
+        settings: Any = {
             "backend": _counting(spec.counters, inductor_settings(spec.options)),
             "dynamic": spec.options.dynamic,
             "fullgraph": True,
-            "isolate_recompiles": True,
-            "recompile_limit": 64,
+            "recompile_limit": 64,  # of one graph; torch 2.13's stubs do not know it
         }
         blocks = _repeated_blocks(module) if spec.options.regional else set()
-        graph: Any = _with_compiled(blocks, module, settings) if blocks else torch.compile(module, **settings)
+        graph: Any = _with_compiled(blocks, module, settings) if blocks else _compiled(module, settings)
         # a first size that is square must not make a dynamic graph one for squares only
         with _config.patch(use_duck_shape=False):  # type: ignore[attr-defined]
             graph(*spec.example)  # compiles now, so that what goes wrong is known here
@@ -67,14 +68,39 @@ def inductor_settings(options: CompileOptions) -> dict[str, Any]:
     }
 
 
+def _compiled(call: Callable[..., Any], settings: dict[str, Any]) -> Any:
+    """The call, compiled as a function whose code and globals are its own.
+
+    Torch counts graphs by the code that they were traced from and stops at 256 (`accumulated_recompile_limit`), which
+    the `forward` of all passes would reach in a long-lived process. It puts what it made among the globals, where its
+    guards hold it as long as the UNet lives.
+    """
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return call(*args, **kwargs)
+
+    own = FunctionType(run.__code__.replace(), dict(run.__globals__), run.__name__, None, run.__closure__)
+    graph: Any = torch.compile(own, **settings)
+    finalize(graph, _let_go, own.__globals__)
+    return graph
+
+
+def _let_go(names: dict[str, Any]) -> None:
+    """Of the values; torch will delete the names, and expects them to be there."""
+    names.update(dict.fromkeys(names))
+
+
 def _counting(counters: CompileCounters, settings: dict[str, Any]) -> Callable[[Any, Any], Any]:
     """Inductor as a dynamo backend, which is called once for each graph that is traced."""
     with without_torch_warnings():
+        from torch._dynamo.utils import counters as totals
         from torch._inductor.compile_fx import compile_fx
 
     def compile_graph(graph: Any, inputs: Any) -> Any:
+        found = totals["inductor"]["fxgraph_cache_hit"]
         made = compile_fx(graph, inputs, config_patches=settings)  # raises where dynamo has to trace again
         counters.compiles += 1
+        counters.cached += totals["inductor"]["fxgraph_cache_hit"] - found
         return made
 
     return compile_graph
@@ -101,7 +127,7 @@ def _repeated_blocks(module: nn.Module) -> set[nn.Module]:
 
 def _with_compiled(blocks: set[nn.Module], module: nn.Module, settings: dict[str, Any]) -> Any:
     """A view of the pass in which the blocks are compiled, by one call for all: alike ones share a graph."""
-    run = torch.compile(_call, **settings)
+    run = _compiled(_call, settings)
 
     def view(part: nn.Module) -> nn.Module:
         if part in blocks:

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from ..errors import UnsupportedFeatureError
-
 Described = tuple[tuple[int, ...], torch.dtype, torch.device]
+_PLAIN = (int, float, str, torch.dtype, type(None))
 
 
 @dataclass(frozen=True, slots=True)
 class CallTree:
-    """The arguments of a call with its tensors taken out; numbers, strings and None stay in."""
+    """The arguments of a call with its tensors taken out; all else stays in."""
 
     spec: TreeSpec
     leaves: tuple[Any, ...]  # None where a tensor was
@@ -26,16 +25,8 @@ class CallTree:
 
     @classmethod
     def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[CallTree, tuple[Tensor, ...]]:
-        """The tree, and its tensors in order.
-
-        Raises:
-            UnsupportedFeatureError: if an argument is neither a tensor nor plain data, so that no graph can be named
-                after it.
-        """
+        """The tree, and its tensors in order."""
         leaves, spec = tree_flatten((args, kwargs))
-        for leaf in leaves:
-            if not isinstance(leaf, (Tensor, int, float, str, torch.dtype, type(None))):
-                raise UnsupportedFeatureError(f"a compiled pass takes tensors and plain values, got {type(leaf)}")
         is_tensor = tuple(isinstance(leaf, Tensor) for leaf in leaves)
         plain = tuple(None if isinstance(leaf, Tensor) else leaf for leaf in leaves)
         return cls(spec, plain, is_tensor), tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
@@ -48,14 +39,47 @@ class CallTree:
         return args, kwargs
 
     @property
+    def stranger(self) -> type | None:
+        """What an argument is that is neither a tensor nor plain data, so that no graph can be named after it."""
+        return next((type(leaf) for leaf in self.leaves if not isinstance(leaf, _PLAIN)), None)
+
+    @property
     def key(self) -> Hashable:
         """Equal for calls of one structure; 1, 1.0 and True differ, and so do None and a tensor."""
-        return str(self.spec), self.is_tensor, tuple((type(leaf).__name__, leaf) for leaf in self.leaves)
+        return str(self.spec), self.is_tensor, tuple((type(leaf).__name__, repr(leaf)) for leaf in self.leaves)
 
 
 def described(tensors: Sequence[Tensor]) -> tuple[Described, ...]:
     """Shape, type and device of each tensor."""
     return tuple((tuple(tensor.shape), tensor.dtype, tensor.device) for tensor in tensors)
+
+
+def on_one_device(named: dict[str, Any]) -> dict[str, Any]:
+    """The timestep as a tensor beside the sample: as a number it would be a constant of the graph.
+
+    Whole ones become float32, as the UNet itself makes them, so that samplers with and without whole timesteps share
+    graphs.
+    """
+    sample, timestep = named["sample"], named["timestep"]
+    if not isinstance(timestep, Tensor):
+        timestep = torch.tensor(timestep, dtype=torch.float32)
+    if not timestep.is_floating_point():
+        timestep = timestep.float()
+    return {**named, "timestep": timestep.to(sample.device)}
+
+
+def ambient(device: torch.device) -> Hashable:
+    """What torch was told beside the call that code is made by: autocast, the precision of products, determinism."""
+    autocast = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+    computed = torch.get_autocast_dtype(device.type) if autocast else None
+    return computed, torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()
+
+
+def machine(device: torch.device) -> tuple[str, ...]:
+    """What compiled code depends on besides the model and the call."""
+    if device.type == "cuda":
+        return torch.__version__, torch.cuda.get_device_name(device)
+    return torch.__version__, torch.backends.cpu.get_cpu_capability(), str(torch.get_num_threads())
 
 
 def digest(*parts: object) -> str:

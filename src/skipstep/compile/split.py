@@ -3,41 +3,38 @@
 from __future__ import annotations
 
 import logging
-import time
-import warnings
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..deepcache import DiffusersUNetSplit, tapped_cuts
-from ..errors import CompileFallbackWarning
-from .backend import Backend, CompileOptions, Graph, PassSpec, RefreshableGraph
+from .backend import Backend, CompileOptions
 from .counters import CompileCounters
+from .graphs import Graphs, OnCompile, Pass
 from .passes import FullPass, ReusePass
-from .signature import CallTree, described, digest
-from .verify import check_outputs
+from .signature import CallTree, ambient, described, digest, machine, on_one_device
 from .watch import ModelWatch, traced_state
 
 log = logging.getLogger("skipstep.compile")
-OnCompile = Callable[[str, float | None], None]  # what, and its seconds; None when it begins
 
 
-@dataclass(slots=True)
-class _Entry:
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Which pass, in words and by the skips that its code depends on."""
+
     name: str
-    module: nn.Module
-    graph: Graph | None  # None: this pass runs eagerly
+    cuts: tuple[int, ...]
+    make: Callable[[CallTree], nn.Module]
 
 
 class CompiledSplit:
     """Both passes of one UNet as graphs of a backend; `deepcache.UNetSplit` for one branch, `MixedSplit` for several.
 
     A call that cannot be compiled runs eagerly, and says so once. What is put on the UNet later (a LoRA, FreeU) is
-    noticed at the next full pass, and both passes are compiled anew.
+    noticed at the next full pass, and both passes are compiled anew. Threads take turns, each for a whole pass.
     """
 
     def __init__(
@@ -49,17 +46,17 @@ class CompiledSplit:
         options: CompileOptions,
         counters: CompileCounters,
         model: Callable[[], str],
+        turn: threading.RLock,
         on_compile: OnCompile | None = None,
     ) -> None:
         self.unet = unet
         self.branches = tuple(sorted(set(branches)))
-        self._backend = backend
+        self.counters = counters
         self._options = options
-        self._counters = counters
         self._model = model
-        self._on_compile = on_compile
+        self._turn = turn
         self._output_class: Callable[[Tensor], Any] | None = None
-        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+        self._graphs = Graphs(backend=backend, options=options, counters=counters, on_compile=on_compile)
         self._cut()
 
     @property
@@ -69,12 +66,14 @@ class CompiledSplit:
 
     def full(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         """The UNet's output and the deep features: of the one branch, or a dictionary by branch."""
-        self._follow_model()
-        cut = self._taps[-1]
-        args, kwargs = cut.before(args, kwargs)
-        output, *features = self._run("full pass", lambda tree: FullPass(self._taps, tree), (), cut.named(args, kwargs))
-        kept = dict(zip(self.branches, features, strict=True))
-        return cut.after(output), kept if len(kept) > 1 else kept[self.branch]
+        with self._turn:
+            self._follow_model()
+            cut = self._taps[-1]
+            args, kwargs = cut.before(args, kwargs)
+            kind = _Kind("full pass", self.branches, lambda tree: FullPass(self._taps, tree))
+            output, *features = self._run(kind, (), cut.named(args, kwargs))
+            kept = dict(zip(self.branches, features, strict=True))
+            return cut.after(output), kept if len(kept) > 1 else kept[self.branch]
 
     def reuse(self, features: Tensor, *args: Any, **kwargs: Any) -> Any:
         """The UNet's output if its deep features at the one branch were `features`."""
@@ -85,11 +84,12 @@ class CompiledSplit:
         return _Branch(self, branch)
 
     def _reuse(self, branch: int, features: Tensor, *args: Any, **kwargs: Any) -> Any:
-        cut = self._cuts[branch]
-        args, kwargs = cut.before((), cut.reuse_inputs(features, args, kwargs))
-        kind = f"reuse pass at branch {branch}"
-        (output,) = self._run(kind, lambda tree: ReusePass(cut, tree), (features,), cut.named(args, kwargs))
-        return cut.after(output)
+        with self._turn:
+            cut = self._cuts[branch]
+            args, kwargs = cut.before((), cut.reuse_inputs(features, args, kwargs))
+            kind = _Kind(f"reuse pass at branch {branch}", (branch,), lambda tree: ReusePass(cut, tree))
+            (output,) = self._run(kind, (features,), cut.named(args, kwargs))
+            return cut.after(output)
 
     def _cut(self) -> None:
         self._taps = tapped_cuts(self.unet, self.branches)
@@ -98,64 +98,33 @@ class CompiledSplit:
 
     def _follow_model(self) -> None:
         if self._watch.is_changed():
-            if self._entries:
+            if len(self._graphs):
                 log.warning("the UNet was changed (a LoRA, FreeU, attention); its passes are compiled anew")
-            self._entries.clear()
+            self._graphs.clear()
             self._cut()
         elif self._watch.are_weights_changed():
-            try:
-                for entry in self._entries.values():
-                    if hasattr(entry.graph, "refresh"):
-                        self._refresh(entry)
-            except BaseException:  # an interrupt must not leave graphs with the weights of before
-                self._entries.clear()
-                raise
+            self._graphs.refresh()
 
-    def _refresh(self, entry: _Entry) -> None:
-        graph = cast(RefreshableGraph, entry.graph)
-        try:
-            graph.refresh(entry.module)
-        except Exception as error:  # noqa: BLE001  as of compiling, which some graphs do here
-            self._give_up(entry.name, error)
-            entry.graph = None
-        else:
-            self._counters.refreshes += 1
-
-    def _run(
-        self, kind: str, make: Callable[[CallTree], nn.Module], first: tuple[Tensor, ...], named: dict[str, Any]
-    ) -> Any:
+    def _run(self, kind: _Kind, first: tuple[Tensor, ...], named: dict[str, Any]) -> Any:
         """Outputs of a pass, the UNet's own first, in the container that the caller wants."""
-        call = {**_on_one_device(named), "return_dict": False}
+        call = {**on_one_device(named), "return_dict": False}
         # in one order, or the same call by position and by name would be two graphs
         tree, tensors = CallTree.of((), dict(sorted(call.items())))
         wrap = self._container(named, lambda: tree.rebuild(tensors)[1])
         inputs = (*first, *tensors)
-        key = (kind, tree.key, () if self._options.dynamic else described(inputs))
-        entry = self._entries.get(key)
-        if entry is None:
-            name = f"{kind}, {' x '.join(map(str, named['sample'].shape))}"
-            entry = self._entries[key] = self._compiled(name, make(tree), key, inputs)
-            if len(self._entries) > self._options.max_graphs:
-                self._entries.popitem(last=False)
-        self._entries.move_to_end(key)
-        output, *features = self._outputs(entry, inputs)
-        return wrap(output), *features
+        if tree.stranger is not None:
+            output, *features = self._graphs.without(kind.make(tree), inputs, tree.stranger)
+            return wrap(output), *features
+        around = ambient(inputs[0].device)
+        key = (kind.name, kind.cuts, tree.key, around, () if self._options.dynamic else described(inputs))
 
-    def _outputs(self, entry: _Entry, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        if entry.graph is not None:
-            try:
-                outputs = entry.graph(*tensors)
-            except torch.OutOfMemoryError:
-                raise
-            except Exception as error:  # noqa: BLE001  dynamic graphs are traced again for some sizes
-                self._give_up(entry.name, error)
-                entry.graph = None
-            else:
-                self._counters.hits += 1
-                return outputs
-        self._counters.eager += 1
-        made: tuple[Tensor, ...] = entry.module(*tensors)
-        return made
+        def make() -> Pass:
+            name, module = f"{kind.name}, {' x '.join(map(str, named['sample'].shape))}", kind.make(tree)
+            state, here = traced_state(module), machine(inputs[0].device)
+            return Pass(name, module, digest(self._model(), state, key, self._options.of_code, here))
+
+        output, *features = self._graphs(key, inputs, make)
+        return wrap(output), *features
 
     def _container(self, named: dict[str, Any], copied: Callable[[], dict[str, Any]]) -> Callable[[Tensor], Any]:
         """What the UNet puts its output into: a tuple, or its own class where `return_dict` is not False."""
@@ -165,49 +134,6 @@ class CompiledSplit:
             self._output_class = type(self._taps[0].tapped(**{**copied(), "return_dict": True}))
             self._taps[0].take()
         return self._output_class
-
-    def _compiled(self, name: str, module: nn.Module, key: Hashable, tensors: tuple[Tensor, ...]) -> _Entry:
-        spec = PassSpec(
-            name=name,
-            fingerprint=digest(
-                self._model(), traced_state(module), self.branches, key, self._options, _machine(tensors)
-            ),
-            example=tensors,
-            options=self._options,
-            counters=self._counters,
-        )
-        self._tell(f"{self._backend.name}: {name}", None)
-        started = time.perf_counter()
-        graph: Graph | None = None
-        try:
-            graph = self._backend.compile(module, spec)
-            if self._options.verify:
-                computed = torch.bfloat16 if self._options.precision == "bfloat16" else None
-                check_outputs(module(*tensors), graph(*tensors), name, computed=computed)
-        except Exception as error:  # noqa: BLE001  a compiler may fail in any way, and the picture must come
-            graph = None
-            self._give_up(name, error)
-        seconds = time.perf_counter() - started
-        self._counters.seconds += seconds
-        self._tell(f"{self._backend.name}: {name}", seconds)
-        return _Entry(name, module, graph)
-
-    def _give_up(self, name: str, error: Exception) -> None:
-        reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"
-        self._counters.failures.append(f"{name}: {reason}")
-        warnings.warn(
-            f"{self._backend.name} could not compile the {name}, which runs eagerly: {reason}",
-            CompileFallbackWarning,
-            stacklevel=2,
-        )
-
-    def _tell(self, what: str, seconds: float | None) -> None:
-        if seconds is None:
-            log.info("compiling %s", what)
-        else:
-            log.info("%s ready after %.1f s", what, seconds)
-        if self._on_compile is not None:
-            self._on_compile(what, seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,25 +149,3 @@ class _Branch:
     def reuse(self, features: Tensor, *args: Any, **kwargs: Any) -> Any:
         """The UNet's output if its deep features at this branch were `features`."""
         return self.split._reuse(self.branch, features, *args, **kwargs)
-
-
-def _on_one_device(named: dict[str, Any]) -> dict[str, Any]:
-    """The timestep as a tensor beside the sample: as a number it would be a constant of the graph.
-
-    Whole ones become float32, as the UNet itself makes them, so that samplers with and without whole timesteps share
-    graphs.
-    """
-    sample, timestep = named["sample"], named["timestep"]
-    if not isinstance(timestep, Tensor):
-        timestep = torch.tensor(timestep, dtype=torch.float32)
-    if not timestep.is_floating_point():
-        timestep = timestep.float()
-    return {**named, "timestep": timestep.to(sample.device)}
-
-
-def _machine(tensors: tuple[Tensor, ...]) -> tuple[str, ...]:
-    """What compiled code depends on besides the model."""
-    for tensor in tensors:
-        if tensor.is_cuda:
-            return torch.__version__, torch.cuda.get_device_name(tensor.device)
-    return torch.__version__, torch.backends.cpu.get_cpu_capability(), str(torch.get_num_threads())

@@ -8,36 +8,43 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ._snapshot import DECIDING, OF_EVERY_MODULE, Snapshot
+
 _PLAIN = (bool, int, float, str, type(None))
 _CONSTANT = frozenset({bool, int, str, type(None)})
-_OF_EVERY_MODULE = frozenset({*vars(nn.Module()), "_compiled_call_impl"})
 
 
 class ModelWatch:
     """The children, plain attributes and hooks of a module and of all below it, as they are now.
 
     A traced graph has these for constants: LoRA layers and their scales, FreeU's factors, attention processors.
-    Nothing is copied; a check compares identities, some milliseconds for SDXL.
+    Nothing is copied. A check of SDXL takes a millisecond or two while nobody touches the module, and some more after.
     """
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
         self._seen = list(_state(module))
-        self._weights = _weights(module)
+        self._snapshot = Snapshot(module)
+        self._weights = _weights(self._snapshot.tensors())
 
     def is_changed(self) -> bool:
         """Whether a graph traced from the module would now be another."""
+        if self._snapshot.is_same():
+            return False
         now = list(_state(self._module))
         if len(now) != len(self._seen):
             return True
-        return any(one is not other and one != other for one, other in zip(now, self._seen, strict=True))
+        if any(one is not other and one != other for one, other in zip(now, self._seen, strict=True)):
+            return True
+        self._snapshot = Snapshot(self._module)  # what was touched makes no difference
+        return False
 
     def are_weights_changed(self) -> bool:
         """Whether tensors were replaced or written to since the last time that this was asked.
 
         A write through `.data` leaves no trace, and is not seen.
         """
-        before, self._weights = self._weights, _weights(self._module)
+        before, self._weights = self._weights, _weights(self._snapshot.tensors())
         return before != self._weights
 
 
@@ -56,11 +63,11 @@ def _state(module: nn.Module) -> Iterator[Any]:
             yield tuple(child._forward_pre_hooks.values())
             yield tuple(child._forward_hooks.values())
         for key, value in vars(child).items():
-            if key in _OF_EVERY_MODULE:
+            if key in OF_EVERY_MODULE:
                 continue
             if type(value) in _CONSTANT:  # most are, and this runs at every full pass
                 yield value
-            elif key in ("processor", "forward"):  # objects that decide what is computed
+            elif key in DECIDING:
                 yield value
                 yield from (plain for number in getattr(value, "__dict__", {}).values() for plain in _plain(number))
             elif not (isinstance(value, dict) and key.startswith("_")):  # a configuration, a cache
@@ -96,5 +103,5 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     return chain(module.named_parameters(), module.named_buffers())
 
 
-def _weights(module: nn.Module) -> list[tuple[int, int]]:
-    return [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for _, tensor in _tensors(module)]
+def _weights(tensors: list[Tensor]) -> list[tuple[int, int]]:
+    return [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]

@@ -1,5 +1,6 @@
 """The core: a UNet cut at skip connections, run in full or around stored deep features. Needs torch only."""
 
+from ._proxy import UNetProxy
 from ._view import module_view
 from .adaptive import AdaptiveSchedule
 from .calibrated import CalibratedForecast, PlannedSlopes, Slopes, SlopeTable
@@ -49,6 +50,7 @@ __all__ = [
     "RunShape",
     "SlopeTable",
     "Slopes",
+    "UNetProxy",
     "UNetSplit",
     "UniformSchedule",
     "VerbatimForecast",

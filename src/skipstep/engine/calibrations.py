@@ -11,7 +11,8 @@ from typing import Any
 from ..deepcache.calibrated import SlopeTable
 from ..deepcache.calibration import RunShape
 from ..deepcache.responses import Responses
-from ..errors import MissingExtraError, OutputError
+from ..errors import OutputError
+from ..folders import cache_folder
 from ..plan import fingerprint
 from .media import write_whole
 
@@ -19,12 +20,12 @@ VERSION = 1
 
 
 def default_folder() -> Path:
-    """The user's cache folder for calibrations, as the operating system has it."""
-    try:
-        from platformdirs import user_cache_path
-    except ImportError as error:
-        raise MissingExtraError("keeping calibrations needs platformdirs: pip install 'skipstep[cli]'") from error
-    return user_cache_path("skipstep") / "calibrations"
+    """The user's cache folder for calibrations.
+
+    Raises:
+        MissingExtraError, OutputError: as `cache_folder`.
+    """
+    return cache_folder("calibrations")
 
 
 class CalibrationFolder:
