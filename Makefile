@@ -29,11 +29,11 @@ check: .venv/test-ready
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 .venv/demo-ready: pyproject.toml | .venv/bin/pip
-	$(BIN)/pip install --quiet "$(TORCH)" --editable ".[cli]"
+	$(BIN)/pip install --quiet "$(TORCH)" --editable ".[cli,video]"
 	touch $@
 
 .venv/test-ready: pyproject.toml | .venv/bin/pip
-	$(BIN)/pip install --quiet "$(TORCH)" --editable ".[cli,lora,openvino,plot]" --group dev
+	$(BIN)/pip install --quiet "$(TORCH)" --editable ".[cli,lora,openvino,plot,video]" --group dev
 	touch $@
 
 clean:

@@ -29,8 +29,8 @@ from skipstep.engine import load_model
 from skipstep.engine.bootstrap import median_estimate
 from skipstep.engine.caches import resolve_cache
 from skipstep.engine.metrics import latent_psnr
-from skipstep.engine.planning import PromptBench, RunSettings
 from skipstep.engine.presets import LOSSLESS
+from skipstep.engine.prompt_bench import PromptBench, RunSettings
 from skipstep.engine.prompts import demo_prompts
 from skipstep.engine.samplers import new_scheduler
 
@@ -163,7 +163,7 @@ def psnrs(reference: Tensor, latents: Tensor) -> list[float]:
     return [latent_psnr(one, other) for one, other in zip(reference, latents, strict=True)]
 
 
-def environment(case: Case, prompts: int) -> dict[str, Any]:
+def environment(case: Any, prompts: int) -> dict[str, Any]:
     """What the figures depend on."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return {

@@ -35,7 +35,7 @@ def main() -> None:
         for turn in range(ROUNDS):
             calls = [(bare, split._shallow), (ours, partial(session, "key"))]
             for times, call in calls if turn % 2 == 0 else calls[::-1]:
-                split._slot.features = session._streams["key"].history[-1][1]
+                split._slot.features = session._streams["key"].histories[0][-1][1]
                 start = time.perf_counter()
                 call(*inputs, **named)
                 times.append(time.perf_counter() - start)

@@ -101,7 +101,7 @@ class TinyUNet:
     name: str
     unet: Any
     skips: int
-    sizes: tuple[Size, ...]  # SVD's own forward takes only multiples of 8
+    sizes: tuple[Size, ...]
     more: Callable[[torch.Generator], dict[str, Any]]
     frames: int | None = None
 
@@ -135,7 +135,7 @@ def tiny_unet(name: str) -> TinyUNet:
     if name == "sd15":
         return TinyUNet(name, sd15_unet(), 12, ((16, 16), (17, 13)), lambda _: {})
     time_ids = {"added_time_ids": torch.ones(2, 3)}
-    return TinyUNet(name, svd_unet(), 12, ((8, 8), (8, 16)), lambda _: dict(time_ids), frames=2)
+    return TinyUNet(name, svd_unet(), 12, ((8, 8), (9, 13)), lambda _: dict(time_ids), frames=2)
 
 
 def tiny_vae() -> Any:

@@ -45,12 +45,12 @@ def sample(pipe: Any, *, steps: int = 6, seed: int = 0, batch: int = 1, **call: 
     return output
 
 
-def sample_video(pipe: Any, *, steps: int = 6, seed: int = 0) -> Tensor:
+def sample_video(pipe: Any, *, steps: int = 6, seed: int = 0, **call: Any) -> Tensor:
     """The latents (batch, frames, channels, height, width) that one seeded call of the video pipeline ends with."""
-    size = {"height": PIXELS, "width": PIXELS, "num_frames": 2}
+    call = {"height": PIXELS, "width": PIXELS, "num_frames": 2, **call}
     generator = torch.Generator().manual_seed(seed)
     output: Tensor = pipe(
-        picture(seed), num_inference_steps=steps, generator=generator, output_type="latent", **size
+        picture(seed), num_inference_steps=steps, generator=generator, output_type="latent", **call
     ).frames
     return output
 

@@ -1,4 +1,7 @@
-"""Plans the demo model's presets: `python tools/make_plans.py --sampler euler`, some 25 minutes on one thread."""
+"""Plans the demo models' presets: `python tools/make_plans.py --sampler euler`, some 25 minutes on one thread.
+
+`--model demo-svd --steps 25` plans clips: half an hour for each preset.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,18 @@ import torch
 from skipstep.demo import COLOURS, OBJECTS
 from skipstep.engine import load_model
 from skipstep.engine.media import write_whole
-from skipstep.engine.planning import PromptBench, RunSettings, as_plan, held_out_figures, new_planner
+from skipstep.engine.models import IMAGE_FAMILIES, VIDEO_FAMILIES, LoadedModel
+from skipstep.engine.planning import as_plan, held_out_figures, new_planner
+from skipstep.engine.prompt_bench import PromptBench, RunBench, RunSettings
 from skipstep.engine.prompts import demo_prompts
+from skipstep.engine.video_bench import ClipBench, ClipSettings
+from skipstep.engine.video_starts import demo_starts
 from skipstep.plan import plan_bytes
 
 TARGET = Path(__file__).parents[1] / "src/skipstep/demo/plans"
 NAMES = ("quality", "balanced", "fast")
 FULL_PASSES = {10: (7, 5, 4), 20: (10, 7, 6), 30: (15, 10, 6), 50: (25, 17, 7)}
+CLIP_FULL_PASSES = {25: (11, 7, 5)}  # a reuse pass is dearer
 # with fewer full passes, fewer steps are nearer to the full run
 EXCEPTIONS = {("dpmpp_2m", 10): (7, 6, 6)}
 
@@ -31,6 +39,28 @@ def search_prompts(count: int) -> list[str]:
     return prompts[:count]
 
 
+def benches(model: LoadedModel, arguments: argparse.Namespace, steps: int) -> tuple[RunBench, RunBench]:
+    """What is searched on, and what is held out."""
+    width, height = model.size
+    if model.family in VIDEO_FAMILIES:
+        frames = int(model.pipe.unet.config.num_frames)
+        clips = ClipSettings(
+            steps=steps, guidance_scale=model.guidance_scale, width=width, height=height, frames=frames
+        )
+        starts = demo_starts(64)[-(arguments.prompts + arguments.held_out) :]  # tables use the first
+        return (
+            ClipBench(model, clips, starts[: arguments.prompts], first_seed=10_000),
+            ClipBench(model, clips, starts[arguments.prompts :], first_seed=20_000),
+        )
+    settings = RunSettings(
+        sampler=arguments.sampler, steps=steps, guidance_scale=model.guidance_scale, width=width, height=height
+    )
+    return (
+        PromptBench(model, settings, search_prompts(arguments.prompts), first_seed=10_000),
+        PromptBench(model, settings, demo_prompts()[: arguments.held_out], first_seed=20_000),
+    )
+
+
 def main() -> None:
     """Plan every preset of one sampler."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -42,21 +72,13 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=24)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    model = load_model(arguments.model)
-    width, height = model.size
+    model = load_model(arguments.model, families=IMAGE_FAMILIES + VIDEO_FAMILIES)
+    known = CLIP_FULL_PASSES if model.family in VIDEO_FAMILIES else FULL_PASSES
     TARGET.mkdir(exist_ok=True)
     for steps in arguments.steps:
-        settings = RunSettings(
-            sampler=arguments.sampler,
-            steps=steps,
-            guidance_scale=model.guidance_scale,
-            width=width,
-            height=height,
-        )
-        bench = PromptBench(model, settings, search_prompts(arguments.prompts), first_seed=10_000)
-        held_out = PromptBench(model, settings, demo_prompts()[: arguments.held_out], first_seed=20_000)
+        bench, held_out = benches(model, arguments, steps)
         planner = new_planner(bench, [0])
-        counts = EXCEPTIONS.get((arguments.sampler, steps), FULL_PASSES[steps])
+        counts = EXCEPTIONS.get((arguments.sampler, steps), known[steps])
         for name, full_passes in zip(NAMES, counts, strict=True):
             if name not in arguments.presets:
                 continue

@@ -8,6 +8,7 @@
   + UnsupportedFeatureError (RuntimeError)  something the reuse pass could not honour exactly
   + BackendError (RuntimeError)           a compiler that cannot be used here; says why
   + CompileMismatchError (RuntimeError)   a compiled pass that gives something else than the model
+  + NoMemoryError (MemoryError)           more than the device has; says how much, and what would fit
   + AttachError (RuntimeError)            attached twice, or detached out of order
   + PlanError (ValueError)                a plan that is damaged or for something else
   + ModelLoadError (ValueError)           a model path that is not there, not readable or not safe
@@ -55,6 +56,10 @@ class BackendError(SkipstepError, RuntimeError):
 
 class CompileMismatchError(SkipstepError, RuntimeError):
     """A compiled pass gives something else than the model."""
+
+
+class NoMemoryError(SkipstepError, MemoryError):
+    """A request does not fit into the memory of the device."""
 
 
 class AttachError(SkipstepError, RuntimeError):

@@ -12,7 +12,7 @@ from skipstep.bench import BenchCase, BenchRow, case_from, load_case, shipped_ca
 from skipstep.compile import CompileOptions
 from skipstep.errors import OptionError
 
-SHIPPED = ("cpu-unet", "demo", "peers", "sdxl-unet", "sdxl-unet-512", "svd-unet", "svd-unet-25")
+SHIPPED = ("cpu-unet", "demo", "demo-svd", "peers", "sdxl-unet", "sdxl-unet-512", "svd-unet", "svd-unet-25")
 ROWS = """
 [[row]]
 name = "baseline"
@@ -91,7 +91,7 @@ def test_a_file_that_is_no_case(tmp_path: Path, text: str, message: str) -> None
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     for name in ("nowhere", str(tmp_path), str(tmp_path / "missing.toml")):
-        with pytest.raises(OptionError, match="no case .*: give a TOML file or one of cpu-unet, demo, peers"):
+        with pytest.raises(OptionError, match="no case .*: give a TOML file or one of cpu-unet, demo-svd, demo, peers"):
             load_case(name)
     (tmp_path / "latin.toml").write_bytes('title = "é"'.encode("latin-1"))
     with pytest.raises(OptionError, match="latin.toml is not UTF-8 text"):
@@ -121,7 +121,8 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         ({"prompts": "a fox"}, "prompts must be a list of texts, got 'a fox'"),
         ({"prompts": ["a fox", 3]}, "prompt must be text, got 3"),
         ({"random_weights": "yes"}, "random_weights must be true or false, got 'yes'"),
-        ({"frames": 3}, "frames is for random UNets of videos, got 3 for the model 'demo'"),
+        ({"frames": 3, "prompts": ["a fox"]}, "prompts and sampler are for pictures, and a case with frames"),
+        ({"frames": 3, "sampler": "ddim"}, "prompts and sampler are for pictures, and a case with frames"),
         ({"random_weights": True}, "with random weights, model must be one of sdxl, .*, got 'demo'"),
         ({"random_weights": True, "model": "sdxl-tiny", "frames": 3}, "frames is for UNets of videos, got 3"),
         ({"random_weights": True, "model": "sdxl-tiny", "sampler": "ddim"}, "the loop of a random UNet is Euler's"),

@@ -104,7 +104,7 @@ def test_a_case_with_weights_has_pictures_to_compare(capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("nope",), 2, "no case 'nope': give a TOML file or one of cpu-unet, demo, peers"),
+        (("nope",), 2, "no case 'nope': give a TOML file or one of cpu-unet, demo-svd, demo, peers"),
         ((".",), 2, "no case '.'"),
         (("demo", "peers"), 2, "give one case, got demo, peers"),
         (("compare",), 2, "compare takes two results of `skipstep bench`, got 0"),

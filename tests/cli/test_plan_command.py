@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from skipstep.cli import main
-from skipstep.cli.plan import split_prompts
+from skipstep.cli._plan_benches import split_prompts
 from skipstep.errors import OptionError
 
 SMALL = ("--width", "64", "--height", "64")

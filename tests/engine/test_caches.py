@@ -16,11 +16,12 @@ import torch
 from skipstep import DeepCache
 from skipstep.deepcache._noise import log_sigmas
 from skipstep.deepcache.calibrated import PlannedSlopes
-from skipstep.engine import ImageEngine, ImageRequest, media
+from skipstep.engine import ImageEngine, ImageRequest
 from skipstep.engine.caches import shipped_plans
 from skipstep.engine.metrics import latent_psnr
 from skipstep.engine.prompts import demo_prompts
 from skipstep.engine.samplers import new_scheduler
+from skipstep.engine.texts import describe
 from skipstep.errors import AdaptedPlanWarning, PlanError
 from skipstep.plan import Plan, fingerprint, load_plan, plan_bytes
 
@@ -148,7 +149,7 @@ def test_the_png_of_a_planned_run_is_json_without_the_slopes(
     engine: ImageEngine, request_for: RequestFor, plan: Plan
 ) -> None:
     made = engine.generate(request_for(cache=plan, steps=10))
-    texts = media.describe(made)
+    texts = describe(made)
     run = json.loads(texts["skipstep"])
     assert run["request"]["cache"] == "plan euler 10"
     assert run["options"]["passes"] == list(PASSES)

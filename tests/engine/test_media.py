@@ -12,6 +12,7 @@ from PIL import Image
 
 from skipstep.engine import ImageEngine, ImageRequest, caches, media
 from skipstep.engine.metrics import image_psnr, image_ssim
+from skipstep.engine.texts import describe
 from skipstep.errors import OptionError, OutputError
 
 
@@ -74,7 +75,7 @@ def test_the_png_says_how_it_was_made(
     monkeypatch.setattr(caches, "shipped_plans", lambda _: {})
     made = engine.generate(request_for(negative_prompt="a car", steps=11))
     path = tmp_path / "a.png"
-    media.write_whole(path, media.png_bytes(made.image, media.describe(made, {"more": 1})))
+    media.write_whole(path, media.png_bytes(made.image, describe(made, {"more": 1})))
     with Image.open(path) as picture:
         assert image_psnr(picture, made.image) == float("inf")
         texts = picture.text  # type: ignore[attr-defined]

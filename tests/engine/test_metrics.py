@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from skipstep.engine.metrics import flicker_ratio, latent_psnr, latent_relative_error, video_psnr
+from skipstep.engine.metrics import flicker_errors, flicker_ratio, latent_psnr, latent_relative_error, video_psnr
 from skipstep.errors import OptionError
 
 Frames = npt.NDArray[np.uint8]
@@ -96,5 +96,28 @@ def test_videos_that_cannot_be_compared(video: Frames, message: str) -> None:
 
 
 def test_flicker_needs_two_frames() -> None:
-    with pytest.raises(OptionError, match="must have 2 frames or more, got 1"):
-        flicker_ratio(_video(1), _video(1))
+    for measure in (flicker_ratio, flicker_errors):
+        with pytest.raises(OptionError, match="must have 2 frames or more, got 1"):
+            measure(_video(1), _video(1))
+
+
+@pytest.mark.parametrize(
+    ("video", "errors"),
+    [
+        ((10, 20, 10), [0, 0]),
+        ((60, 70, 60), [0, 0]),  # off by the same in every frame: no flicker
+        ((10, 24, 10), [4, 4]),
+        ((10, 20, 13), [0, 3]),
+        ((250, 4, 250), [256, 256]),  # bytes must not wrap around
+    ],
+)
+def test_flicker_errors_are_those_of_the_changes(video: tuple[int, ...], errors: list[float]) -> None:
+    assert flicker_errors(_video(10, 20, 10), _video(*video)) == pytest.approx(errors)
+
+
+def test_flicker_errors_do_not_cancel_out_over_a_frame() -> None:
+    half = _video(10, 20)
+    half[1, :, :3] += 6
+    half[1, :, 3:] -= 6
+    assert flicker_ratio(_video(10, 20), half) == pytest.approx(1.0)
+    assert flicker_errors(_video(10, 20), half) == pytest.approx([6.0])

@@ -111,7 +111,9 @@ def test_a_configuration_is_for_files_only(folder: Path) -> None:
 
 
 def test_other_paths_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="no model at .*nowhere; give demo, demo-sd15, a diffusers folder"):
+    with pytest.raises(
+        OptionError, match="no model at .*nowhere; give demo, demo-sd15 or demo-svd, a diffusers folder"
+    ):
         load_model(str(tmp_path / "nowhere"))
     with pytest.raises(ModelLoadError, match=r"has no model_index\.json"):
         load_model(str(tmp_path))

@@ -20,7 +20,7 @@ from skipstep.engine import ImageEngine, plan_job
 from skipstep.engine.plan_job import PlanJob, check_plan_output
 from skipstep.engine.plan_plot import pareto
 from skipstep.engine.plan_targets import Target, reach_target
-from skipstep.engine.planning import PromptBench, RunSettings
+from skipstep.engine.prompt_bench import PromptBench, RunSettings
 from skipstep.errors import MissingExtraError, OptionError, OutputError, PlanError
 from skipstep.plan import Measured, Planner, Trial, load_plan
 

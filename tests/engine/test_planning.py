@@ -16,15 +16,8 @@ from skipstep import DeepCache
 from skipstep.deepcache import speed_up
 from skipstep.deepcache.calibrated import CalibratedForecast, PlannedSlopes
 from skipstep.engine import ImageEngine, ImageRequest, planning
-from skipstep.engine.planning import (
-    PromptBench,
-    RunSettings,
-    as_plan,
-    held_out_figures,
-    measure,
-    median_psnr,
-    new_planner,
-)
+from skipstep.engine.planning import as_plan, held_out_figures, measure, median_psnr, new_planner
+from skipstep.engine.prompt_bench import PromptBench, RunSettings
 from skipstep.errors import BranchError, MissingExtraError, OptionError
 from skipstep.plan import Measured, Trial, fingerprint
 

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from skipstep.deepcache import DiffusersUNetSplit, PassFlops, flops
-from skipstep.deepcache.flops import InputShapes, count_flops
+from skipstep.deepcache.flops import BranchCount, InputShapes, count_flops
 
 
 @torch.no_grad()
@@ -73,9 +73,9 @@ def test_the_shapes_of_a_call_hold_none_of_its_tensors(tiny_sdxl: TinyUNet) -> N
 def test_a_unet_is_counted_once_for_the_same_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny, counts = tiny_unet("sd15"), []
 
-    def count(*_: Any) -> PassFlops:
+    def count(_: Any, branches: tuple[int, ...], *__: Any) -> dict[int, BranchCount]:
         counts.append(1)
-        return PassFlops(full=2, reuse=1)
+        return {branch: BranchCount(flops=PassFlops(full=2, reuse=1), feature_bytes=4) for branch in branches}
 
     monkeypatch.setattr(flops, "_count", count)
     for size, branch in (((16, 16), 0), ((16, 16), 0), ((17, 13), 0), ((16, 16), 1)):

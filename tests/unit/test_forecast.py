@@ -28,12 +28,12 @@ def history_of(*evaluations: int, size: int = 2) -> FeatureHistory:
 
 def test_a_history_keeps_the_latest_and_counts_their_bytes() -> None:
     history = FeatureHistory(2)
-    assert (len(history), history.nbytes) == (0, 0)
+    assert (len(history), history.device_bytes) == (0, 0)
     for evaluation in range(3):
         history.add(Position(evaluation), line(evaluation).to(torch.float16))
     assert [at.evaluation for at, _ in history] == [1, 2]
     assert torch.equal(history[-1][1], line(2).half())
-    assert history.nbytes == 2 * 3 * 2
+    assert (history.device_bytes, history.host_bytes) == (2 * 3 * 2, 0)
 
 
 def test_verbatim_is_the_latest_tensor_itself() -> None:

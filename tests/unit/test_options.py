@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import FrozenInstanceError
 from itertools import combinations
 from typing import Any
@@ -56,6 +57,20 @@ from skipstep.errors import OptionError, ScheduleError, SkipstepError
         ({"passes": ()}, ScheduleError, "a plan must begin with a full pass"),
         ({"passes": (None, -1)}, ScheduleError, "branches of a plan must be 0 or more"),
         ({"passes": (None, 1.5)}, OptionError, "passes must be a whole number, got 1.5"),
+        (
+            {"feature_dtype": "float8"},
+            OptionError,
+            "feature_dtype must be same, float16 or bfloat16, got 'float8'",
+        ),
+        ({"feature_dtype": None}, OptionError, "feature_dtype must be same, float16 or bfloat16, got None"),
+        ({"feature_device": "cuda"}, OptionError, "feature_device must be same or cpu, got 'cuda'"),
+        ({"feature_device": "cpu", "prefetch": 1}, OptionError, "prefetch must be true or false, got 1"),
+        (
+            {"prefetch": False},
+            OptionError,
+            "prefetch is about features in host memory, and feature_device is 'same'; leave prefetch out, or use "
+            "feature_device 'cpu'",
+        ),
         ({"tolerance": 0.0}, ScheduleError, r"tolerance must be above 0, got 0\.0"),
         ({"tolerance": float("nan")}, ScheduleError, "tolerance must be above 0, got nan"),
     ],
@@ -73,6 +88,11 @@ def test_options_are_frozen_and_named() -> None:
     with pytest.raises(TypeError):
         DeepCache(2)  # type: ignore[misc]
     assert options == DeepCache(interval=2) != DeepCache()
+
+
+def test_the_options_are_plain_enough_for_json() -> None:
+    options = DeepCache(forecast="verbatim", feature_dtype="float16", feature_device="cpu", prefetch=False)
+    assert DeepCache(**json.loads(json.dumps(vars(options)))) == options
 
 
 def test_the_forecast_is_made_from_its_name_or_taken_as_it_is() -> None:

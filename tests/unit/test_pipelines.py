@@ -8,7 +8,7 @@ import diffusers
 import pytest
 import torch
 from models import sd15_pipeline, sdxl_pipeline, svd_pipeline
-from runs import record_passes, sample, sample_video
+from runs import assert_exact, record_passes, sample, sample_video
 
 from skipstep import DeepCache, speed_up
 
@@ -64,16 +64,38 @@ def test_interval_1_is_the_plain_pipeline_of_every_kind(build: Any, kind: str, e
     assert not torch.equal(sample(pipe, seed=1), plain)
 
 
+VIDEOS: dict[str, dict[str, Any]] = {  # clips of two frames, guidance rising from 1 to 3
+    "as configured": {},
+    "longer than configured": {"num_frames": 3},
+    "of one frame": {"num_frames": 1, "min_guidance_scale": 2.0},  # from 1 on diffusers itself fails
+    "another rise": {"min_guidance_scale": 1.5, "max_guidance_scale": 4.0},
+    "one scale": {"min_guidance_scale": 3.0, "max_guidance_scale": 3.0},
+    "no guidance": {"max_guidance_scale": 1.0},
+    "two clips, other conditions": {"num_videos_per_prompt": 2, "fps": 20, "motion_bucket_id": 200},
+}
+
+
+@pytest.mark.parametrize("name", VIDEOS)
 @pytest.mark.filterwarnings("ignore::skipstep.errors.FewStepsWarning")
-def test_interval_1_is_the_plain_video_pipeline() -> None:
-    pipe = svd_pipeline()
-    plain = sample_video(pipe)
+def test_interval_1_is_the_plain_video_pipeline(name: str) -> None:
+    pipe, call = svd_pipeline(), VIDEOS[name]
+    calls: list[Any] = []
+    hook = pipe.unet.register_forward_pre_hook(lambda _, *call: calls.append(call), with_kwargs=True)
+    plain = sample_video(pipe, steps=4, **call)
+    hook.remove()
+    (args, kwargs), *_ = calls
+    assert len(args[0]) == (1 if name == "no guidance" else 2) * call.get("num_videos_per_prompt", 1)
+    with torch.no_grad():
+        assert_exact(pipe.unet, (5,), lambda: (args, dict(kwargs)))
     with speed_up(pipe, EVERY_PASS_FULL):
-        assert torch.equal(sample_video(pipe), plain)
+        assert torch.equal(sample_video(pipe, steps=4, **call), plain)
     with speed_up(pipe, DeepCache(interval=2)) as run:
         passes = record_passes(run)
-        assert not torch.equal(sample_video(pipe), plain)
-    assert passes == ["FrFrFr"]
+        assert not torch.equal(sample_video(pipe, steps=4, **call), plain)
+    assert passes == ["FrFr"]
+    if call:
+        other = sample_video(pipe, steps=4)
+        assert other.shape != plain.shape or not torch.equal(other, plain)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ REPORT = RunReport(
     reuse_s=(1.0, 1.0),
     loop_s=14.0,  # 10 in passes, 4 in the sampler
     cache_bytes=64,
+    host_bytes=8,
     flops=PassFlops(full=100, reuse=10),
 )
 EMPTY = RunReport(passes="", full_s=(), reuse_s=(), loop_s=0.0, cache_bytes=0, flops=PassFlops(full=100, reuse=10))
@@ -51,6 +52,7 @@ def test_as_a_dictionary_it_is_json_with_all_figures() -> None:
         "reuse_s": [1.0, 1.0],
         "loop_s": 14.0,
         "cache_bytes": 64,
+        "host_bytes": 8,
         "flops": {"full": 100, "reuse": 10},
         "full_passes": 2,
         "reuse_passes": 2,
@@ -70,10 +72,12 @@ def test_a_log_on_the_cpu_times_its_passes(monkeypatch: pytest.MonkeyPatch) -> N
         pass
     with log.timed(REUSE, CPU):
         pass
-    log.cache_bytes = 7
+    log.hold(device=7, host=2)
+    log.hold(device=5, host=3)
     made = log.report(PassFlops(full=2, reuse=1))
     assert (made.full_s, made.reuse_s, made.loop_s) == ((3.0,), (1.0,), 5.0)
-    assert (made.passes, made.cache_bytes, made.flops) == ("Fr", 7, PassFlops(full=2, reuse=1))
+    assert (made.passes, made.cache_bytes, made.host_bytes) == ("Fr", 7, 3)  # the most of each
+    assert made.flops == PassFlops(full=2, reuse=1)
 
 
 def test_a_pass_that_fails_is_not_logged() -> None:

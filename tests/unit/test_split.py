@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from models import TinyUNet, sdxl_unet
+from models import TinyUNet, sdxl_unet, tiny_unet
+from runs import assert_exact
 from torch import Tensor, nn
 
 from skipstep.deepcache import DiffusersUNetSplit, count_skips
 from skipstep.errors import BranchError, UnsupportedModelError
 
 pytestmark = pytest.mark.usefixtures("no_grad")
+
+
+@pytest.fixture(scope="module")
+def svd() -> TinyUNet:
+    return tiny_unet("svd")
 
 
 @contextmanager
@@ -56,6 +64,45 @@ def test_both_passes_on_the_same_input_are_the_plain_unet(tiny: TinyUNet, branch
         assert not torch.equal(stale, other)  # the features are used
         assert not torch.equal(stale, expected)  # and so is the input
         assert torch.equal(features, before)
+
+
+@pytest.mark.parametrize("branch", range(12))
+def test_so_they_are_on_clips_of_other_lengths_than_the_configured(branch: int, svd: TinyUNet) -> None:
+    assert svd.frames == svd.unet.config.num_frames == 2
+    split = DiffusersUNetSplit(svd.unet, branch)
+    outputs = []
+    for frames in (1, 3):
+        clip = replace(svd, frames=frames)
+        outputs.append(assert_exact(svd.unet, [branch], lambda clip=clip: clip.inputs(0, (7, 9))))  # type: ignore[misc]
+        args, kwargs = clip.inputs(0, (7, 9))
+        _, features = split.full(*args, **kwargs)
+        assert len(features) == 2 * frames
+        args, kwargs = clip.inputs(1, (7, 9))
+        assert not torch.equal(split.reuse(features, *args, **kwargs)[0], clip(1, (7, 9)))
+    assert not torch.equal(outputs[0], outputs[1][:, :1])  # frames see each other
+
+
+def test_frames_that_are_pictures_of_their_own_are_so_in_both_passes(svd: TinyUNet) -> None:
+    """diffusers marks no frame as such; ComfyUI does, with the argument that this sets."""
+    unet = copy.deepcopy(svd.unet)
+    seen: list[nn.Module] = []
+
+    def mark(block: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+        seen.append(block)
+        return args, {**kwargs, "image_only_indicator": torch.ones_like(kwargs["image_only_indicator"])}
+
+    blocks = [*unet.down_blocks, unet.mid_block, *unet.up_blocks]
+    for block in blocks:
+        block.register_forward_pre_hook(mark, with_kwargs=True)
+    output = assert_exact(unet, range(svd.skips), lambda: svd.inputs(0))
+    assert set(seen) > {blocks[0]}
+    assert not torch.equal(output, svd(0))
+    assert torch.equal(output[:, :1], unet(*_first_frame(svd))[0])  # they do not see each other
+
+
+def _first_frame(svd: TinyUNet) -> tuple[Any, ...]:
+    (sample, timestep, states), kwargs = svd.inputs(0)
+    return sample[:, :1], timestep, states, kwargs["added_time_ids"], False
 
 
 def test_the_number_of_skips_is_that_of_the_architecture(tiny: TinyUNet) -> None:

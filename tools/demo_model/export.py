@@ -12,11 +12,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
+from skipstep.engine.svd_config import SCHEDULER as SCHEDULER_OF_SVD
+
 from . import models
+from .clips import MOTIONS
 from .scenes import COLOURS, OBJECTS, vocabulary
 from .sprites import PACKAGE, sheet_hash
 from .text import END
 from .train_sd15 import SmallSD15
+from .train_svd import ImageToVideo
+from .train_svd_vae import decoder_parameters as video_decoder_parameters
 from .train_unet import TextToImage
 from .train_vae import decoder_parameters, encoder_parameters
 from .training import load_average
@@ -38,6 +43,7 @@ SD15_SCHEDULER = {
     "clip_sample": False,  # this and the next: of the DDIM family, which is built from the same configuration
     "set_alpha_to_one": False,
 }
+SVD_SCALE = 0.18215  # SVD's own
 
 
 def export(tokenizer: CLIPTokenizer, checkpoints: Path, target: Path) -> None:
@@ -87,6 +93,39 @@ def export_sd15(tokenizer: CLIPTokenizer, checkpoints: Path, target: Path) -> No
     _save_json(configuration, target / "sd15.json")
 
 
+def export_svd(checkpoints: Path, target: Path) -> None:
+    """Write `svd.safetensors` and `svd.json` into `target`; the VAE's encoder is that of the image model."""
+    model = ImageToVideo()
+    steps = {"unet": load_average(list(model.parameters()), checkpoints / "svd.pt")}
+    image_vae, vae = models.new_vae(), models.new_temporal_vae()
+    steps["encoder"] = load_average(encoder_parameters(image_vae), checkpoints / "encoder.pt")
+    vae.load_state_dict(
+        {key: value for key, value in image_vae.state_dict().items() if key.startswith(("encoder.", "quant_conv."))},
+        strict=False,
+    )
+    steps["decoder"] = load_average(video_decoder_parameters(vae), checkpoints / "svd-decoder.pt")
+    state, unet = vae.state_dict(), model.unet.state_dict()
+    _scale_encoder(state, SVD_SCALE)
+    state["decoder.conv_in.weight"] = state["decoder.conv_in.weight"] * SVD_SCALE
+    seen = unet["conv_in.weight"].clone()
+    seen[:, 4:] *= SVD_SCALE  # the pipeline hands the picture's latents to the UNet without scaling them
+    unet["conv_in.weight"] = seen
+    parts = {"unet": unet, "vae": state, "image_encoder": model.image_encoder.state_dict()}
+    weights = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
+    save_file({key: value.half().contiguous() for key, value in weights.items()}, target / "svd.safetensors")
+    vision = model.image_encoder.config.to_dict()
+    kept = ("hidden_size", "intermediate_size", "projection_dim", "num_hidden_layers", "num_attention_heads")
+    configuration = {
+        "unet": _plain(model.unet.config),
+        "vae": _plain({**vae.config, "scaling_factor": SVD_SCALE}),
+        "image_encoder": {key: vision[key] for key in (*kept, "image_size", "patch_size", "hidden_act")},
+        "scheduler": SCHEDULER_OF_SVD,
+        "motions": MOTIONS,
+        "training": _training(steps),
+    }
+    _save_json(configuration, target / "svd.json")
+
+
 def _encoder_weights(name: str, encoder: nn.Module) -> dict[str, Tensor]:
     """A text encoder's weights by the names of transformers 4, under `name`."""
     kept = ("text_model.", "text_projection.")
@@ -113,10 +152,15 @@ def _training(steps: dict[str, int]) -> dict[str, Any]:
 def _scale_latents(state: dict[str, Tensor]) -> None:
     """Put SDXL's scaling factor into the two 1x1 convolutions around the latents."""
     state["post_quant_conv.weight"] = state["post_quant_conv.weight"] * SCALE
+    _scale_encoder(state, SCALE)
+
+
+def _scale_encoder(state: dict[str, Tensor], scale: float) -> None:
+    """Let the encoder's latents be 1 / `scale` as large."""
     weight, bias = state["quant_conv.weight"].clone(), state["quant_conv.bias"].clone()
-    weight[:4] /= SCALE
-    bias[:4] /= SCALE
-    bias[4:] -= 2 * math.log(SCALE)
+    weight[:4] /= scale
+    bias[:4] /= scale
+    bias[4:] -= 2 * math.log(scale)
     state["quant_conv.weight"], state["quant_conv.bias"] = weight, bias
 
 

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderKLTemporalDecoder,
+    UNet2DConditionModel,
+    UNetSpatioTemporalConditionModel,
+)
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
 
 TEXT_WIDTH = 64
+PICTURE_WIDTH = 32
 
 
 def new_unet() -> UNet2DConditionModel:
@@ -90,3 +102,47 @@ def noise_levels() -> torch.Tensor:
     """Cumulative alphas of SDXL's `scaled_linear` schedule, 1000 of them."""
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     return torch.cumprod(1 - betas, 0).float()
+
+
+def new_svd_unet() -> UNetSpatioTemporalConditionModel:
+    """5.9 M parameters; SVD's four levels of two layers, 12 skips; heads of 32 channels."""
+    return UNetSpatioTemporalConditionModel(
+        sample_size=16,
+        in_channels=8,
+        out_channels=4,
+        block_out_channels=(32, 64, 64, 64),
+        layers_per_block=2,
+        num_attention_heads=(1, 2, 2, 2),
+        cross_attention_dim=PICTURE_WIDTH,
+        addition_time_embed_dim=256,
+        projection_class_embeddings_input_dim=3 * 256,
+        num_frames=14,
+    )
+
+
+def new_image_encoder() -> CLIPVisionModelWithProjection:
+    """CLIP's vision tower with two layers and 16 patches; 224 pixels, as the pipeline resizes pictures."""
+    return CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=PICTURE_WIDTH,
+            intermediate_size=2 * PICTURE_WIDTH,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=224,
+            patch_size=56,
+            projection_dim=PICTURE_WIDTH,
+        )
+    )
+
+
+def new_temporal_vae() -> AutoencoderKLTemporalDecoder:
+    """1.1 M parameters; the encoder is that of `new_vae`."""
+    return AutoencoderKLTemporalDecoder(
+        block_out_channels=(32, 32, 64, 64),
+        layers_per_block=1,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        latent_channels=4,
+        sample_size=128,
+        scaling_factor=1.0,
+        force_upcast=False,
+    )

@@ -65,8 +65,13 @@ class Scene:
 
 
 def background(colour: str, width: int, height: int) -> Image.Image:
-    """A vertical gradient from a lighter tint down to the colour."""
-    base = np.array(COLOURS[colour], np.float32)
+    """The gradient of a named colour."""
+    return gradient(COLOURS[colour], width, height)
+
+
+def gradient(colour: tuple[float, float, float], width: int, height: int) -> Image.Image:
+    """A vertical gradient from a lighter tint down to the colour, whose parts are 0..255."""
+    base = np.array(colour, np.float32)
     down = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
     rows = (base + (255 - base) * 0.35) * (1 - down) + base * down
     return Image.fromarray(np.broadcast_to(rows, (height, width, 3)).clip(0, 255).astype(np.uint8))

@@ -69,8 +69,8 @@ class BenchRow:
 class BenchCase:
     """What is measured. Sizes are pixels.
 
-    `model` is a model of `skipstep image`, whose pictures are compared, or with `random_weights` one of the UNets in
-    `random_unets.UNETS`, of which only the loop is run.
+    `model` is a model of `skipstep image`, whose pictures are compared, or with `frames` one of `skipstep video`, whose
+    clips are, or with `random_weights` one of the UNets in `random_unets.UNETS`, of which only the loop is run.
 
     Raises:
         OptionError: if a value is out of range.
@@ -143,10 +143,8 @@ class BenchCase:
 
     def _check_model(self) -> None:
         if not self.random_weights:
-            if self.frames is not None:
-                raise OptionError(
-                    f"frames is for random UNets of videos, got {self.frames} for the model {self.model!r}"
-                )
+            if self.frames is not None and (self.prompts or self.sampler != "euler"):
+                raise OptionError("prompts and sampler are for pictures, and a case with frames makes clips")
             return
         if self.model not in UNETS:
             raise OptionError(f"with random weights, model must be one of {', '.join(UNETS)}, got {self.model!r}")

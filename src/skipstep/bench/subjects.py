@@ -1,10 +1,12 @@
-"""What a row runs: a pipeline's pictures, or the loop of a UNet alone."""
+"""What a row runs: a pipeline's pictures or clips, or the loop of a UNet alone."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -14,8 +16,12 @@ from ..deepcache import DeepCache, RunReport, attach
 from ..deepcache.calibration import CalibrationMemory
 from ..engine import ImageEngine, ImageRequest, load_model
 from ..engine.image import call_pipeline
-from ..engine.models import choose_device, choose_dtype
+from ..engine.models import VIDEO_FAMILIES, choose_device, choose_dtype
 from ..engine.presets import LOSSLESS
+from ..engine.video import VideoEngine, call_video_pipeline
+from ..engine.video_compare import as_array
+from ..engine.video_request import VideoRequest
+from ..engine.video_starts import demo_starts
 from .case import BenchCase, BenchRow
 from .loop import UNetLoop
 from .peers import Peer
@@ -110,9 +116,52 @@ class UNetSubject:
             run.detach()
 
 
+class ClipSubject:
+    """Clips of a model with weights, from pictures of the demo model; the same in every row."""
+
+    runs = 2
+
+    def __init__(self, case: BenchCase) -> None:
+        self._case = case
+        self._model = load_model(case.model, device=case.device, dtype=case.dtype, families=VIDEO_FAMILIES)
+        self.device = self._model.pipe.unet.device
+        self._calibrations = CalibrationMemory()
+        self._starts = demo_starts(self.runs)
+
+    def run(self, row: BenchRow, compiler: Compiler | None, peer: Peer | None, index: int) -> Made:
+        """One clip, its frames side by side."""
+        case, start = self._case, self._starts[index]
+        request = VideoRequest(
+            picture=start.picture,
+            motion=start.motion,
+            seed=case.seed + index,
+            width=case.width,
+            height=case.height,
+            frames=case.frames,
+            steps=row.steps or case.steps,
+            max_guidance=case.guidance,
+            cache=row.reuse or row.cache or LOSSLESS,
+        )
+        engine = VideoEngine(self._model, self._calibrations, compiler)
+        if peer is not None:
+            request = engine.complete(request)
+            with peer.on(self._model.pipe):
+                latents = call_video_pipeline(self._model.pipe, request)
+                frames = engine.decoder.decode(latents, chunk=request.decode_chunk or len(latents))
+            return Made(latents=latents[None].float().cpu(), image=_strip(frames), report=None)
+        made = engine.generate(request)
+        return Made(latents=made.latents[None], image=_strip(made.frames), report=made.report)
+
+
+def _strip(frames: Sequence[Image.Image]) -> Image.Image:
+    return Image.fromarray(np.concatenate(list(as_array(frames)), axis=1))
+
+
 def new_subject(case: BenchCase) -> Subject:
     """The subject of a case, its weights loaded or drawn."""
-    return UNetSubject(case) if case.random_weights else PipelineSubject(case)
+    if case.random_weights:
+        return UNetSubject(case)
+    return PipelineSubject(case) if case.frames is None else ClipSubject(case)
 
 
 def shortened(row: BenchRow) -> BenchRow:

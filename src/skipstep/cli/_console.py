@@ -50,9 +50,15 @@ def progress() -> Iterator[PassBars]:
 
 def print_run(made: Any, out: Path) -> None:
     """What a picture cost."""
-    report, request = made.report, made.request
-    _line("picture", f"{out} ({request.width} x {request.height}, seed {request.seed})")
-    cache = made.cache
+    request = made.request
+    say("picture", f"{out} ({request.width} x {request.height}, seed {request.seed})")
+    print_loop(made)
+    say("time", f"{made.seconds:.2f} s with text encoders and VAE")
+
+
+def print_loop(made: Any) -> None:
+    """What the sampling loop of a picture or clip was."""
+    report, cache = made.report, made.cache
     reuse = f"interval {cache.interval}, branch {cache.branch}, {cache.forecast} forecast"
     if cache.passes is not None:
         reuse = made.cache_source
@@ -61,31 +67,31 @@ def print_run(made: Any, out: Path) -> None:
     if not report.reuse_passes:
         calibrated = cache.forecast == "calibrated"
         reuse = "every pass in full" + (": this run calibrated, and the next ones reuse" if calibrated else "")
-    _line("cache", reuse)
-    _line("passes", f"{report.full_passes} full + {report.reuse_passes} reuse: {report.passes}")
+    say("cache", reuse)
+    say("passes", f"{report.full_passes} full + {report.reuse_passes} reuse: {report.passes}")
     times = f"{1000 * median(report.full_s):.1f} ms full"
     if report.reuse_s:
         times += f", {1000 * median(report.reuse_s):.1f} ms reuse (medians)"
-    _line("UNet", times)
+    say("UNet", times)
     ceiling = "not counted" if report.flop_ceiling is None else f"{report.flop_ceiling:.2f}"
-    _line(
+    say(
         "speed-up",
         f"{report.measured_speedup:.2f} of the sampling loop, estimated from its own full passes "
         f"(UNet alone {report.expected_speedup:.2f}, FLOP ceiling {ceiling})",
     )
-    _line("features", f"{report.cache_bytes / MIB:.2f} MiB stored at most")
-    _line("time", f"{made.seconds:.2f} s with text encoders and VAE")
+    beside = f", {report.host_bytes / MIB:.2f} MiB in host memory" if report.host_bytes else ""
+    say("features", f"{report.cache_bytes / MIB:.2f} MiB stored at most{beside}")
 
 
 def print_comparison(result: Any, sheet: Path) -> None:
     """What the cache gained and what it changed."""
     rounds = ", ".join(f"{ratio:.2f}" for ratio in result.loop_ratios)
-    _line("measured", f"sampling loop x{result.speedup:.2f} (rounds {rounds}), whole call x{result.total_speedup:.2f}")
-    _line(
+    say("measured", f"sampling loop x{result.speedup:.2f} (rounds {rounds}), whole call x{result.total_speedup:.2f}")
+    say(
         "likeness",
         f"PSNR {decibels(result.psnr)}, SSIM {result.ssim:.4f}, latents {decibels(result.latent_psnr)} (to uncached)",
     )
-    _line("compare", str(sheet))
+    say("compare", str(sheet))
 
 
 def decibels(value: float) -> str:
@@ -103,5 +109,6 @@ def quiet_libraries() -> None:
         library.utils.logging.disable_progress_bar()
 
 
-def _line(name: str, text: str) -> None:
+def say(name: str, text: str) -> None:
+    """A line of a report."""
     console.print(f"{name:<10} {text}")

@@ -79,6 +79,7 @@ def image(
 
     from ..engine import ImageEngine, ImageRequest, load_model, media
     from ..engine.calibrations import CalibrationFolder, default_folder
+    from ..engine.texts import describe
     from ._console import quiet_libraries
 
     if rounds is not None and not compare:
@@ -121,7 +122,7 @@ def image(
         return
     with progress() as bar:
         made = engine.generate(request, bar.follow(request.prompt))
-    media.write_whole(out, media.png_bytes(made.image, media.describe(made)))
+    media.write_whole(out, media.png_bytes(made.image, describe(made)))
     print_run(made, out)
     print_compiling(compiler)
 
@@ -129,13 +130,14 @@ def image(
 def _compare(engine: Any, request: Any, out: Path, rounds: int) -> None:
     from ..engine import media
     from ..engine.compare import compare
+    from ..engine.texts import describe
 
     sheet_path = out.with_name(f"{out.stem}-compare.png")
     media.check_output(sheet_path)
     with progress() as bar:
         result = compare(engine, request, rounds=rounds, on_run=lambda name, turn: bar.follow(f"{name} {turn + 1}"))
     comparison = {"comparison": result.as_dict()}
-    texts = media.describe(result.cached, comparison)
+    texts = describe(result.cached, comparison)
     picture = media.png_bytes(result.cached.image, texts)
     captions = ("uncached", f"cached x{result.speedup:.2f}, {decibels(result.psnr)}")
     sheet = media.side_by_side(result.baseline.image, result.cached.image, captions)

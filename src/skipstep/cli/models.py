@@ -9,7 +9,7 @@ from ._console import console
 
 def models() -> None:
     """List the models, their presets and what the demo models can draw."""
-    from ..demo import COLOURS, OBJECTS
+    from ..demo import COLOURS, MOTIONS, OBJECTS
     from ..engine import PRESETS
 
     console.print("demo ships with skipstep: SDXL's topology, 128 x 128 pixels, no download.")
@@ -17,8 +17,12 @@ def models() -> None:
     console.print(f"  objects: {', '.join(OBJECTS)}")
     console.print(f"  backgrounds: {', '.join(COLOURS)}")
     console.print('  try: "a fox on a blue background", "a cat and a dog on a white background", "a red apple"')
-    console.print("--model FOLDER is any diffusers folder of Stable Diffusion XL or Stable Diffusion 1.5.")
-    console.print("--model FILE.safetensors is any SDXL single file; pickles (.ckpt, .pt, .bin) are refused.")
+    console.print("demo-svd makes clips of these: SVD's topology, 14 frames; every object moves in its own way.")
+    for motion, objects in MOTIONS.items():
+        console.print(f"  {motion}: {', '.join(objects)}")
+    console.print('  try: skipstep video --prompt "a frog on a blue background" --motion 200 --out frog.mp4')
+    console.print("--model FOLDER is any diffusers folder of Stable Diffusion XL or 1.5, or for clips of SVD.")
+    console.print("--model FILE.safetensors is any SDXL or SVD single file; pickles (.ckpt, .pt, .bin) are refused.")
     table = Table(box=None, pad_edge=False)
     for heading in ("family", "preset", "interval", "branch", "forecast"):
         table.add_column(heading)
@@ -30,4 +34,3 @@ def models() -> None:
     console.print(
         "these are general settings; on the demo model presets are plans, and `skipstep plan` makes one for yours"
     )
-    console.print("svd is for pipelines of your own, through skipstep.speed_up")

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import OptionError
 from ._console import console, quiet_libraries
-from .image import Config, Debug, Device, Dtype, Guidance, Sampler, Side, Steps
+from ._plan_benches import HELD_OUT_SEED, Wanted, clip_benches, prompt_benches
+from .image import Config, Debug, Device, Dtype, Guidance, Sampler, Side
 
 if TYPE_CHECKING:
-    from ..engine.models import LoadedModel
+    from ..engine.plan_job import PlanJob
     from ..engine.plan_targets import Outcome
-    from ..engine.planning import RunSettings
+    from ..engine.prompt_bench import RunBench
 
-HELD_OUT_SEED = 1_000_000
-SMALLEST = 6  # prompts: two thirds for the search, the others held out
-
-ModelArgument = Annotated[str, typer.Argument(help="demo, demo-sd15, a diffusers folder, or an SDXL single file.")]
+ModelArgument = Annotated[str, typer.Argument(help="demo, demo-sd15, demo-svd, a diffusers folder, or a single file.")]
 Speed = Annotated[float | None, typer.Option(help="Speed-up by UNet FLOPs to reach: 3 is usual.")]
 Psnr = Annotated[float | None, typer.Option(help="Median latent PSNR to the uncached run to keep, in dB: 40 is usual.")]
 Lpips = Annotated[float | None, typer.Option(help="Greatest median LPIPS; needs its weights (docs/quality.md).")]
@@ -28,6 +26,11 @@ PromptFile = Annotated[
     Path | None,
     typer.Option("--prompts", help="A text file, one prompt a line; a third is held out. The demo has its own."),
 ]
+Images = Annotated[
+    Path | None, typer.Option(help="For clips: a folder of pictures to start from. The demo has its own.")
+]
+Frames = Annotated[int | None, typer.Option(help="For clips: how many; the model's own if not given.")]
+Steps = Annotated[int | None, typer.Option(help="Denoising steps; 30, or 25 for clips.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The plan; .safetensors, .png and .svg go beside it.")]
 Branches = Annotated[
     list[int] | None, typer.Option("--branch", help="A skip at which to cut, again for each; 0 if not given.")
@@ -43,12 +46,14 @@ def plan(
     psnr: Psnr = None,
     lpips: Lpips = None,
     prompts: PromptFile = None,
+    images: Images = None,
     out: Out = Path("plan.json"),
     branch: Branches = None,
     config: Config = None,
     width: Side = None,
     height: Side = None,
-    steps: Steps = 30,
+    frames: Frames = None,
+    steps: Steps = None,
     guidance: Guidance = None,
     seed: Seed = 0,
     sampler: Sampler = "euler",
@@ -61,34 +66,31 @@ def plan(
     """Measure a model, search the best schedule for a target, verify it by real runs, and write it as a plan."""
     import torch
 
-    from ..engine import ImageRequest, load_model
+    from ..engine.models import IMAGE_FAMILIES, VIDEO_FAMILIES, load_model
     from ..engine.plan_job import PlanJob, check_plan_output
     from ..engine.plan_targets import Target
-    from ..engine.planning import PromptBench, RunSettings
 
     target = Target(speed=speed, psnr=psnr, lpips=lpips)
-    sizes: dict[str, Any] = {"width": width, "height": height, "steps": steps, "guidance_scale": guidance}
-    ImageRequest(prompt="", cache="lossless", seed=0, sampler=sampler, **sizes)  # refuses what is out of range
+    wanted = Wanted(
+        width=width, height=height, frames=frames, steps=steps, guidance=guidance, sampler=sampler, seed=seed
+    )
     check_plan_output(out)
     if not debug:
         quiet_libraries()
-    loaded = load_model(model, config=config, device=device, dtype=dtype)
+    loaded = load_model(model, config=config, device=device, dtype=dtype, families=IMAGE_FAMILIES + VIDEO_FAMILIES)
     if loaded.is_demo:
         torch.set_num_threads(1)
-    searched, held = split_prompts(_texts(loaded, prompts, limit))
-    settings = RunSettings(
-        sampler=sampler,
-        steps=steps,
-        guidance_scale=loaded.guidance_scale if guidance is None else guidance,
-        width=width or loaded.size[0],
-        height=height or loaded.size[1],
-    )
-    job = PlanJob(
-        search=PromptBench(loaded, settings, searched, first_seed=seed, batch=batch),
-        held_out=PromptBench(loaded, settings, held, first_seed=HELD_OUT_SEED + seed, batch=batch),
-        branches=tuple(sorted(set(branch or [0]))),
-        out=out,
-    )
+    search: RunBench
+    held_out: RunBench
+    if loaded.family in VIDEO_FAMILIES:
+        if prompts is not None:
+            raise OptionError(f"prompts are for pictures, and {loaded.name} makes clips; give --images FOLDER")
+        search, held_out = clip_benches(loaded, wanted, images, limit)
+    else:
+        if images is not None or frames is not None:
+            raise OptionError(f"images and frames are for clips, and {loaded.name} draws pictures; leave them out")
+        search, held_out = prompt_benches(loaded, wanted, prompts, limit, batch)
+    job = PlanJob(search=search, held_out=held_out, branches=tuple(sorted(set(branch or [0]))), out=out)
     if job.progress.resumed:
         console.print(f"going on from {job.progress.path}, where {job.progress.resumed} schedules were run before")
     with console.status("measuring the model") as status:
@@ -101,31 +103,7 @@ def plan(
 
         outcome = job.run(target, note)
     _print(outcome, out)
-    console.print(f"use        {_command(model, settings, out)}")
-
-
-def split_prompts(texts: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Two thirds for the search and the others to be held out, in turns.
-
-    Raises:
-        OptionError: if there are fewer than 6.
-    """
-    if len(texts) < SMALLEST:
-        raise OptionError(
-            f"a plan needs {SMALLEST} prompts or more, got {len(texts)}: two thirds are for the search, and the others "
-            "are held out, since a search on few prompts fits those"
-        )
-    held = texts[2::3]
-    return tuple(text for text in texts if text not in held), held
-
-
-def _texts(model: LoadedModel, prompts: Path | None, limit: int | None) -> tuple[str, ...]:
-    from ..engine.prompts import demo_prompts, read_prompts
-
-    if prompts is None and not model.is_demo:
-        raise OptionError(f"--prompts is needed for {model.name}: a text file with one prompt a line")
-    texts = demo_prompts() if prompts is None else read_prompts(prompts)
-    return texts[:limit]
+    console.print(f"use        {_command(model, job, out)}")
 
 
 def _print(outcome: Outcome, out: Path) -> None:
@@ -145,8 +123,14 @@ def _print(outcome: Outcome, out: Path) -> None:
         console.print(f"advice     {line}")
 
 
-def _command(model: str, settings: RunSettings, out: Path) -> str:
-    """How to draw with the plan as it was measured."""
+def _command(model: str, job: PlanJob, out: Path) -> str:
+    """How to use the plan as it was measured."""
+    settings = job.search.settings
+    if job.search.model.family == "svd":
+        words = ["skipstep", "video", "PICTURE", "--cache", str(out)]
+        if model != "demo-svd":
+            words += ["--model", model]
+        return shlex.join([*words, "--steps", str(settings.steps)])
     words = ["skipstep", "image", "PROMPT", "--cache", str(out)]
     if model != "demo":
         words += ["--model", model]

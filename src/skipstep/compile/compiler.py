@@ -12,6 +12,7 @@ from ..plan import fingerprint
 from .aot import AOTBackend
 from .backend import SHARED, Availability, Backend, CompileOptions
 from .counters import CompileCounters
+from .decoder import CompiledDecoder
 from .eager import EagerBackend
 from .graphs import OnCompile
 from .inductor import InductorBackend
@@ -79,6 +80,7 @@ class Compiler:
         self.counters = CompileCounters()
         self.on_compile = on_compile
         self._splits: dict[tuple[int, tuple[int, ...]], CompiledSplit] = {}
+        self._decoders: dict[int, CompiledDecoder] = {}
         self._undo: list[Undo] = []
         self._turn = threading.RLock()
         self._check()
@@ -111,10 +113,30 @@ class Compiler:
             self._undo += set_model_options(unet, self.options)
         return split
 
+    def decoder(self, vae: Any) -> Any:
+        """The decoder of an `AutoencoderKLTemporalDecoder`, called as its `decode`.
+
+        With `regional`, which is for a quick start, it is the VAE's own.
+        """
+        if self.options.regional:
+            return vae.decode
+        with self._turn:
+            if id(vae) not in self._decoders:  # the decoder keeps the VAE alive, so that its id stays its own
+                self._decoders[id(vae)] = CompiledDecoder(
+                    vae,
+                    backend=self.backend,
+                    options=self.options,
+                    counters=self.counters,
+                    turn=self._turn,
+                    on_compile=self.on_compile,
+                )
+            return self._decoders[id(vae)]
+
     def clear(self) -> None:
         """Let go of all graphs and of the UNets that they are of, whose own options are as they were before."""
         with self._turn:
             self._splits.clear()
+            self._decoders.clear()
             while self._undo:
                 self._undo.pop()()
 

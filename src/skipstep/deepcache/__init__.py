@@ -3,15 +3,19 @@
 from ._proxy import UNetProxy
 from ._view import module_view
 from .adaptive import AdaptiveSchedule
+from .branch_costs import BranchCost, branch_costs
 from .calibrated import CalibratedForecast, PlannedSlopes, Slopes, SlopeTable
 from .calibration import CalibrationMemory, Calibrations, RunShape
 from .diffusers_unet import DiffusersUNetSplit, count_skips
-from .forecast import FeatureHistory, Forecast, LinearForecast, Position, QuadraticForecast, VerbatimForecast
+from .flops import InputShapes
+from .forecast import Forecast, LinearForecast, QuadraticForecast, VerbatimForecast
+from .history import FeatureHistory, Position
 from .mixed_unet import DiffusersMixedSplit, tapped_cuts
 from .options import DeepCache
 from .pipeline import AttachedRun, attach, speed_up
 from .report import PassFlops, RunReport
-from .responses import Responses, ResponseSession
+from .response_session import ResponseSession
+from .responses import Responses
 from .schedule import (
     ExplicitSchedule,
     PlannedSchedule,
@@ -21,11 +25,15 @@ from .schedule import (
     quadratic_schedule,
     spread_schedule,
 )
-from .session import DeepCacheSession, MixedSplit, UNetSplit
+from .session import DeepCacheSession
+from .split import MixedSplit, UNetSplit
+from .storage import FeatureStore
+from .unet_inputs import image_inputs, video_inputs
 
 __all__ = [
     "AdaptiveSchedule",
     "AttachedRun",
+    "BranchCost",
     "CalibratedForecast",
     "CalibrationMemory",
     "Calibrations",
@@ -35,7 +43,9 @@ __all__ = [
     "DiffusersUNetSplit",
     "ExplicitSchedule",
     "FeatureHistory",
+    "FeatureStore",
     "Forecast",
+    "InputShapes",
     "LinearForecast",
     "MixedSplit",
     "PassFlops",
@@ -56,10 +66,13 @@ __all__ = [
     "VerbatimForecast",
     "WindowedSchedule",
     "attach",
+    "branch_costs",
     "count_skips",
+    "image_inputs",
     "module_view",
     "quadratic_schedule",
     "speed_up",
     "spread_schedule",
     "tapped_cuts",
+    "video_inputs",
 ]

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from .forecast import FeatureHistory, Forecast, LinearForecast, Position, extrapolate, linear_reach
+from .forecast import Forecast, LinearForecast, extrapolate, linear_reach
+from .history import FeatureHistory, Position
 
 MAX_REACH = 2.0  # times the straight line's; a fit beyond that follows noise
 SAME = 1e-4  # log sigmas closer than this are one
@@ -38,11 +39,11 @@ class CalibratedForecast:
         """The features at `at`, or what the fallback says."""
         if len(history) < 2:
             return self.fallback.predict(history, at)
-        (previous_at, previous), (last_at, last) = history[-2], history[-1]
+        previous_at, last_at = history.positions[-2:]
         reach = self.slopes.reach(previous_at, last_at, at)
         if reach is None:
             return self.fallback.predict(history, at)
-        return extrapolate(previous, last, reach)
+        return extrapolate(history[-2][1], history[-1][1], reach)
 
 
 @dataclass(frozen=True)

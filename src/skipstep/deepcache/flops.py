@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
 from ._view import bare_view
-from .diffusers_unet import DiffusersUNetSplit
+from .mixed_unet import DiffusersMixedSplit
 from .options import DeepCache
 from .report import PassFlops
 
@@ -35,7 +34,7 @@ class InputShapes:
         )
 
     def empty_beside(self, weights: Tensor) -> tuple[Any, Any]:
-        """The arguments as uninitialised tensors of the device and type of `weights`; for a fake tensor mode."""
+        """The arguments as uninitialised tensors of the device and type of `weights`."""
 
         def tensor(leaf: Any) -> Any:
             if not isinstance(leaf, _Shape):
@@ -53,8 +52,16 @@ class _Shape:
     dtype: torch.dtype
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BranchCount:
+    """What was counted at one branch."""
+
+    flops: PassFlops
+    feature_bytes: int  # of the deep features of one full pass, in the type that the UNet computes in
+
+
 # counts, not tensors, and only as long as the UNet lives: pictures of one model and size need one count
-_COUNTED: WeakKeyDictionary[Any, dict[Hashable, PassFlops]] = WeakKeyDictionary()
+_COUNTED: WeakKeyDictionary[Any, dict[Hashable, BranchCount]] = WeakKeyDictionary()
 
 
 def count_flops(unet: Any, branch: int, shapes: InputShapes) -> PassFlops | None:
@@ -63,14 +70,21 @@ def count_flops(unet: Any, branch: int, shapes: InputShapes) -> PassFlops | None
     Nothing is computed, no weight is moved and no hook is run. None where weights are not in place (accelerate's
     sequential offload keeps them elsewhere). Inputs of the same shapes are counted once per UNet and set of weights.
     """
-    parameters = list(unet.parameters())
-    if any(parameter.is_meta for parameter in parameters):
+    if any(parameter.is_meta for parameter in unet.parameters()):
         return None
+    return count_branches(unet, (branch,), shapes)[branch].flops
+
+
+def count_branches(unet: Any, branches: Iterable[int], shapes: InputShapes) -> dict[int, BranchCount]:
+    """The same for several branches, with one full pass, and the size of their features."""
+    parameters = list(unet.parameters())
     counted = _COUNTED.setdefault(unet, {})
-    key = (branch, len(parameters), repr(shapes))
-    if key not in counted:
-        counted[key] = _count(unet, branch, shapes, parameters[0])
-    return counted[key]
+    state = (len(parameters), parameters[0].dtype, repr(shapes))
+    keys = {branch: (branch, *state) for branch in branches}
+    missing = tuple(branch for branch, key in keys.items() if key not in counted)
+    if missing:
+        counted.update({keys[branch]: count for branch, count in _count(unet, missing, shapes, parameters[0]).items()})
+    return {branch: counted[key] for branch, key in keys.items()}
 
 
 def count_plan_flops(unet: Any, options: DeepCache, shapes: InputShapes) -> PassFlops | None:
@@ -85,14 +99,27 @@ def count_plan_flops(unet: Any, options: DeepCache, shapes: InputShapes) -> Pass
     return PassFlops(full=known[0].full, reuse=round(sum(count.reuse for count in known) / len(known)))
 
 
-def _count(unet: Any, branch: int, shapes: InputShapes, weights: Tensor) -> PassFlops:
-    split = DiffusersUNetSplit(bare_view(unet), branch)
-    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), sdpa_kernel(SDPBackend.MATH):
+def _count(unet: Any, branches: tuple[int, ...], shapes: InputShapes, weights: Tensor) -> dict[int, BranchCount]:
+    counts: dict[int, BranchCount] = {}
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        split, weights = DiffusersMixedSplit(_weightless(unet), branches), weights.to("meta")
         args, kwargs = shapes.empty_beside(weights)
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False) as full:
             _, features = split.full(*args, **kwargs)
-        full = counter.get_total_flops()
-        args, kwargs = shapes.empty_beside(weights)
-        with FlopCounterMode(display=False) as counter:
-            split.reuse(features, *args, **kwargs)
-    return PassFlops(full=full, reuse=counter.get_total_flops())
+        for branch, tensor in features.items():
+            args, kwargs = shapes.empty_beside(weights)
+            with FlopCounterMode(display=False) as reuse:
+                split.at(branch).reuse(tensor, *args, **kwargs)
+            flops = PassFlops(full=full.get_total_flops(), reuse=reuse.get_total_flops())
+            counts[branch] = BranchCount(flops=flops, feature_bytes=tensor.nbytes)
+    return counts
+
+
+def _weightless(unet: Any) -> Any:
+    """A view of the UNet that runs no hooks, with all weights on "meta": they may be spread over devices."""
+    view = bare_view(unet)
+    for module in view.modules():
+        for name in ("_parameters", "_buffers"):
+            tensors = getattr(module, name).items()
+            setattr(module, name, {key: tensor if tensor is None else tensor.to("meta") for key, tensor in tensors})
+    return view

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
@@ -12,52 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import OptionError
-
-INDEX, LOG_SIGMA = "evaluation", "log_sigma"
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where in a run a UNet evaluation stands.
-
-    `evaluation` counts from 0 within its key; `log_sigma` is the natural logarithm of the noise level (the ratio of
-    noise to signal), None where the sampler does not tell; `branch` is the cut whose features are meant.
-    """
-
-    evaluation: int
-    log_sigma: float | None = None
-    branch: int = 0
-
-    def along(self, coordinate: str) -> float | None:
-        """This position in a forecast's coordinate, growing as the run goes on; None where it is not known."""
-        if coordinate == INDEX:
-            return float(self.evaluation)
-        return None if self.log_sigma is None else -self.log_sigma
-
-
-class FeatureHistory:
-    """The deep features of the latest full passes of one key, oldest first; it keeps `size` tensors at most."""
-
-    def __init__(self, size: int) -> None:
-        self._entries: deque[tuple[Position, Tensor]] = deque(maxlen=size)
-
-    def add(self, at: Position, features: Tensor) -> None:
-        """Store `features`, dropping the oldest if the history is full."""
-        self._entries.append((at, features))
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __iter__(self) -> Iterator[tuple[Position, Tensor]]:
-        return iter(self._entries)
-
-    def __getitem__(self, index: int) -> tuple[Position, Tensor]:
-        return self._entries[index]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the tensors held."""
-        return sum(features.numel() * features.element_size() for _, features in self._entries)
+from .history import INDEX, LOG_SIGMA, FeatureHistory, Position
 
 
 class Forecast(Protocol):

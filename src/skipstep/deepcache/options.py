@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from ..errors import OptionError, ScheduleError
 from .adaptive import AdaptiveSchedule
 from .calibrated import CalibratedForecast, Slopes
-from .forecast import LOG_SIGMA, Forecast, LinearForecast, QuadraticForecast, VerbatimForecast
+from .forecast import Forecast, LinearForecast, QuadraticForecast, VerbatimForecast
+from .history import LOG_SIGMA
 from .schedule import (
     ExplicitSchedule,
     PlannedSchedule,
@@ -18,6 +19,7 @@ from .schedule import (
     quadratic_schedule,
     spread_schedule,
 )
+from .storage import FeatureStore
 
 MAX_POWER = 10.0
 FORECASTS: dict[str, Callable[[], Forecast]] = {
@@ -52,6 +54,11 @@ class DeepCache:
     `start_step`, `end_step`: steps [start, end) in which features may be reused; outside, every pass is full, and so
     is the first inside.
     `start_percent`, `end_percent`: the same window as fractions (0 to 1) of the run's steps.
+    `feature_dtype`: the type in which features are kept between evaluations: "same" as the UNet's own, "float16" or
+    "bfloat16".
+    `feature_device`: where they are kept: the "same" device as the UNet's, or "cpu", host memory.
+    `prefetch`: whether features in host memory are copied beside the computation and ahead of use; without it copies
+    are made in turn, and the device holds fewer.
 
     Raises:
         OptionError: if a value is out of range or two options contradict each other.
@@ -71,6 +78,9 @@ class DeepCache:
     end_step: int | None = None
     start_percent: float | None = None
     end_percent: float | None = None
+    feature_dtype: str = "same"
+    feature_device: str = "same"
+    prefetch: bool = True
 
     def __post_init__(self) -> None:
         for name in ("interval", "branch", "center", "start_step", "end_step"):
@@ -90,6 +100,7 @@ class DeepCache:
             object.__setattr__(self, "full_evaluations", tuple(self.full_evaluations))
         self._check_window()
         self._check_when()
+        self.new_store()
 
     def _check_when(self) -> None:
         """One way of saying when to run in full."""
@@ -156,6 +167,10 @@ class DeepCache:
         if self.forecast == CALIBRATED:
             return LinearForecast() if slopes is None else CalibratedForecast(slopes)
         return FORECASTS[self.forecast]() if isinstance(self.forecast, str) else self.forecast
+
+    def new_store(self) -> FeatureStore:
+        """What keeps the features of one run."""
+        return FeatureStore(self.feature_dtype, self.feature_device, prefetch=self.prefetch)
 
     def schedule(self, *, evaluations: int | None, evaluations_per_step: int = 1) -> ReuseSchedule:
         """The schedule for a run of `evaluations` UNet evaluations (None where that is not known).

@@ -16,13 +16,16 @@ from ._keys import CallKeys
 from ._live import LiveSplit, live_split
 from ._noise import NoiseLevels
 from ._stand_in import StandIn
+from .calibrated import Slopes
 from .calibration import CalibrationMemory, Calibrations, RunShape
 from .flops import InputShapes, count_plan_flops
 from .options import CALIBRATED, DeepCache
 from .report import PassLog, RunReport
-from .responses import Responses, ResponseSession
+from .response_session import ResponseSession
+from .responses import Responses
 from .schedule import ReuseSchedule
-from .session import DeepCacheSession, MixedSplit, UNetSplit
+from .session import DeepCacheSession
+from .split import MixedSplit, UNetSplit
 
 FEW_STEPS = 10
 _INPUTS = ("sample", "timestep", "encoder_hidden_states")  # of every UNet call, in this order
@@ -159,7 +162,7 @@ class AttachedRun:
         self._noise = NoiseLevels(scheduler)
         self._warn_of_few_steps(schedule, evaluations, order)
         if self.options.forecast != CALIBRATED or evaluations is None or not self._reuses(schedule, evaluations):
-            return DeepCacheSession(self._split, schedule, self.options.new_forecast(), max_keys=_KEYS)
+            return self._reusing_session(schedule, evaluations, None)
         (branch,) = self.options.branches
         levels = self._noise.of_run(evaluations, timestep, getattr(scheduler, "step_index", None))
         self._shape = RunShape.of(branch, evaluations, levels, type(scheduler).__name__)
@@ -167,8 +170,21 @@ class AttachedRun:
         if slopes is None:  # this run is uncached, and the next ones go by what it tells
             split, responses = LiveSplit(self._unet, branch), Responses(branch, levels)
             window, guide = self.calibrations.window, guidance_of(self.pipe)
-            return ResponseSession(split, responses, window=window, max_keys=_KEYS, guide=guide)
-        return DeepCacheSession(self._split, schedule, self.options.new_forecast(slopes), max_keys=_KEYS)
+            keeping: dict[str, Any] = {"store": self.options.new_store(), "evaluations": evaluations}
+            return ResponseSession(split, responses, window=window, max_keys=_KEYS, guide=guide, **keeping)
+        return self._reusing_session(schedule, evaluations, slopes)
+
+    def _reusing_session(
+        self, schedule: ReuseSchedule, evaluations: int | None, slopes: Slopes | None
+    ) -> DeepCacheSession:
+        return DeepCacheSession(
+            self._split,
+            schedule,
+            self.options.new_forecast(slopes),
+            max_keys=_KEYS,
+            store=self.options.new_store(),
+            evaluations=evaluations,
+        )
 
     def _reuses(self, schedule: ReuseSchedule, evaluations: int) -> bool:
         return self.options.tolerance is not None or not all(map(schedule.is_full, range(evaluations)))

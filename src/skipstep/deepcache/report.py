@@ -34,7 +34,7 @@ class PassLog:
     """Kinds and times of a run's passes, in order; recording never waits for the device."""
 
     def __init__(self) -> None:
-        self.cache_bytes = 0
+        self.cache_bytes = self.host_bytes = 0
         self._passes: list[tuple[str, Any, Any]] = []
 
     @contextmanager
@@ -43,6 +43,11 @@ class PassLog:
         start = _now(device)
         yield
         self._passes.append((kind, start, _now(device)))
+
+    def hold(self, *, device: int, host: int) -> None:
+        """Note the bytes of deep features held now; the most of each is reported."""
+        self.cache_bytes = max(self.cache_bytes, device)
+        self.host_bytes = max(self.host_bytes, host)
 
     @property
     def kinds(self) -> str:
@@ -66,6 +71,7 @@ class PassLog:
             reuse_s=tuple(s for kind, s in times if kind == REUSE),
             loop_s=_seconds_between(self._passes[0][1], self._passes[-1][2]) if self._passes else 0.0,
             cache_bytes=self.cache_bytes,
+            host_bytes=self.host_bytes,
             flops=flops,
         )
 
@@ -86,8 +92,9 @@ class RunReport:
     full_s: tuple[float, ...]
     reuse_s: tuple[float, ...]
     loop_s: float  # from the start of the first evaluation to the end of the last, sampler included
-    cache_bytes: int  # most deep features held at once
+    cache_bytes: int  # most deep features held at once from one pass to the next, on the UNet's device
     flops: PassFlops | None  # None where they could not be counted
+    host_bytes: int = 0  # most deep features held at once in host memory beside those
 
     @property
     def full_passes(self) -> int:

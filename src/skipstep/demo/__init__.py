@@ -2,5 +2,15 @@
 
 from .sd15 import load_demo_sd15
 from .sdxl import COLOURS, OBJECTS, VOCABULARY, load_demo_sdxl, unknown_words
+from .svd import MOTIONS, load_demo_svd
 
-__all__ = ["COLOURS", "OBJECTS", "VOCABULARY", "load_demo_sd15", "load_demo_sdxl", "unknown_words"]
+__all__ = [
+    "COLOURS",
+    "MOTIONS",
+    "OBJECTS",
+    "VOCABULARY",
+    "load_demo_sd15",
+    "load_demo_sdxl",
+    "load_demo_svd",
+    "unknown_words",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,8 +19,7 @@ from .ignored import warn_of_ignored_input
 from .models import LoadedModel
 from .request import ImageRequest
 from .samplers import new_scheduler
-
-OnPass = Callable[[int, int, str], None]  # evaluation, evaluations in all, "F" or "r"
+from .turns import OnPass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,6 +74,20 @@ def flicker_ratio(reference: Frames, video: Frames) -> float:
     return own / other
 
 
+def flicker_errors(reference: Frames, video: Frames) -> list[float]:
+    """Error of the change from each frame to the next, in levels of 255; 0 where both change alike.
+
+    The root mean square over pixels and channels of (video[t + 1] - video[t]) - (reference[t + 1] - reference[t]). An
+    error that stays the same from frame to frame is not flicker, and does not count. Shapes as for `flicker_ratio`.
+
+    Raises:
+        OptionError: as `flicker_ratio`.
+    """
+    _check_videos(reference, video, least=2)
+    error = video.astype(np.float32) - reference.astype(np.float32)
+    return [float(np.sqrt(np.square(step).mean())) for step in np.diff(error, axis=0)]
+
+
 def _temporal_change(video: Frames) -> float:
     wide = video.astype(np.int16)  # differences of unsigned bytes would wrap around
     return float(np.abs(np.diff(wide, axis=0)).mean())

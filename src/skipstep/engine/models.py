@@ -1,22 +1,27 @@
-"""Finds and loads a model: a demo, a diffusers folder, or a single SDXL safetensors file. Never a pickle."""
+"""Finds and loads a model: a demo, a diffusers folder, or a single SDXL or SVD safetensors file."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..errors import MissingExtraError, ModelLoadError, OptionError, UnsupportedModelError
+from ..errors import OptionError, UnsupportedModelError
+from .model_files import load_path
 
-DEMO, DEMO_SD15 = "demo", "demo-sd15"
-PICKLES = {".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle"}
-FAMILIES = {"StableDiffusionXLPipeline": "sdxl", "StableDiffusionPipeline": "sd15"}
-GUIDANCE = {"sdxl": 5.0, "sd15": 7.5}
-DEMO_GUIDANCE = 3.0
+DEMO, DEMO_SD15, DEMO_SVD = "demo", "demo-sd15", "demo-svd"
+DEMOS = (DEMO, DEMO_SD15, DEMO_SVD)
+FAMILIES = {
+    "StableDiffusionXLPipeline": "sdxl",
+    "StableDiffusionPipeline": "sd15",
+    "StableVideoDiffusionPipeline": "svd",
+}
+IMAGE_FAMILIES, VIDEO_FAMILIES = ("sdxl", "sd15"), ("svd",)
+GUIDANCE = {"sdxl": 5.0, "sd15": 7.5, "svd": 3.0}
+DEMO_GUIDANCE = {"sdxl": 3.0, "sd15": 3.0, "svd": 2.0}
+VIDEO_SIZE = (1024, 576)  # SVD's own, which its configuration does not tell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,43 +37,66 @@ class LoadedModel:
 
 
 def load_model(
-    source: str = DEMO, *, config: Path | None = None, device: str = "auto", dtype: str = "auto"
+    source: str = DEMO,
+    *,
+    config: Path | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    families: tuple[str, ...] = IMAGE_FAMILIES,
 ) -> LoadedModel:
-    """Load a text-to-image model.
+    """Load a model of one of the `families`: text to image, or `VIDEO_FAMILIES` for image to video.
 
-    `source` is "demo", "demo-sd15", a diffusers folder, or an SDXL single file in safetensors format; `config` is a
-    diffusers folder with configuration and tokenizers for a single file (without it diffusers asks the Hugging Face
-    hub).
+    `source` is "demo", "demo-sd15" or "demo-svd", a diffusers folder, or an SDXL or SVD single file in safetensors
+    format; `config` is a diffusers folder with configuration and tokenizers for a single file (without it diffusers
+    asks the Hugging Face hub for SDXL's).
     `device` is "auto" or a torch device; `dtype` is "auto" (float16 on CUDA, else float32), "float32", "float16"
     or "bfloat16".
 
     Raises:
         OptionError: if the path does not exist, is a pickle, or device or dtype is not to be had.
         ModelLoadError: if the files are damaged or incomplete.
-        UnsupportedModelError: if it is not a Stable Diffusion text-to-image model.
+        UnsupportedModelError: if it is of another family.
         MissingExtraError: if diffusers is not installed.
     """
     target = choose_device(device)
     kind = choose_dtype(dtype, target)
     if config is not None and not Path(source).is_file():
         raise OptionError(f"config is for a single file, and the model is {source!r}; leave it out")
-    is_demo = source in (DEMO, DEMO_SD15)
-    pipe = _load_demo(source, kind) if is_demo else _load_path(Path(source), config, kind)
+    is_demo = source in DEMOS
+    pipe = _load_demo(source, kind) if is_demo else load_path(Path(source), config, kind)
     family = FAMILIES.get(type(pipe).__name__)
-    if family is None:
-        raise UnsupportedModelError(
-            f"{source} is a {type(pipe).__name__}; this command runs {' and '.join(FAMILIES)}. "
-            "Use skipstep.speed_up(pipe) from Python for other UNet pipelines"
-        )
+    if family not in families:
+        raise UnsupportedModelError(_wrong_family(source, pipe, families))
+    assert family is not None
     side = pipe.unet.config.sample_size * pipe.vae_scale_factor
     return LoadedModel(
         name=source if is_demo else Path(source).name,
         family=family,
         pipe=pipe.to(target),
-        size=(side, side),
-        guidance_scale=DEMO_GUIDANCE if is_demo else GUIDANCE[family],
+        size=VIDEO_SIZE if family in VIDEO_FAMILIES and not is_demo else (side, side),
+        guidance_scale=(DEMO_GUIDANCE if is_demo else GUIDANCE)[family],
         is_demo=is_demo,
     )
+
+
+def _wrong_family(source: str, pipe: Any, families: tuple[str, ...]) -> str:
+    kind = type(pipe).__name__
+    runs = " and ".join(name for name, family in FAMILIES.items() if family in families)
+    family = FAMILIES.get(kind)
+    if family in VIDEO_FAMILIES:
+        remedy = "`skipstep video` runs it"
+    elif family in IMAGE_FAMILIES:
+        remedy = "`skipstep image` runs it"
+    else:
+        remedy = "Use skipstep.speed_up(pipe) from Python for other UNet pipelines"
+    return f"{source} is a {kind}; this command runs {runs}. {remedy}"
+
+
+def _load_demo(name: str, dtype: torch.dtype) -> Any:
+    from .. import demo
+
+    load = {DEMO: demo.load_demo_sdxl, DEMO_SD15: demo.load_demo_sd15, DEMO_SVD: demo.load_demo_svd}
+    return load[name](dtype)
 
 
 def choose_device(name: str) -> torch.device:
@@ -101,98 +129,3 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     if name not in known:
         raise OptionError(f"dtype must be one of auto, float32, float16, bfloat16, got {name!r}")
     return known[name]
-
-
-def _load_demo(name: str, dtype: torch.dtype) -> Any:
-    from ..demo import load_demo_sd15, load_demo_sdxl
-
-    return load_demo_sdxl(dtype) if name == DEMO else load_demo_sd15(dtype)
-
-
-def _load_path(path: Path, config: Path | None, dtype: torch.dtype) -> Any:
-    if not path.exists() or path == Path():
-        raise OptionError(f"no model at {path}; give demo, demo-sd15, a diffusers folder or an SDXL .safetensors file")
-    try:
-        import diffusers
-        from diffusers.loaders.single_file_utils import SingleFileComponentError
-        from safetensors import SafetensorError, safe_open
-    except ImportError as error:
-        raise MissingExtraError(f"loading models needs {error.name}: pip install 'skipstep[cli]'") from error
-
-    def check(file: Path) -> None:
-        try:
-            with safe_open(file, "pt"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise ModelLoadError(f"{file} is not a whole safetensors file ({error}); download it again") from error
-
-    if path.is_dir():
-        files = list(_weights(path))
-        for file in files:
-            check(file)
-        in_unet = [file.name for file in files if file.parent.name == "unet"]
-        variant = "fp16" if in_unet and all(".fp16." in name for name in in_unet) else None
-
-        def load() -> Any:
-            return diffusers.DiffusionPipeline.from_pretrained(
-                path, dtype=dtype, use_safetensors=True, local_files_only=True, variant=variant
-            )
-
-        return _loaded(load, path, "it must be a folder that save_pretrained wrote, with safetensors weights")
-    _refuse_pickle(path)
-    check(path)
-    if config is not None and not (config / "model_index.json").is_file():
-        raise OptionError(f"config must be a diffusers folder with a model_index.json, got {config}")
-    options = {} if config is None else {"config": str(config), "local_files_only": True}
-
-    def load_file() -> Any:
-        try:
-            return diffusers.StableDiffusionXLPipeline.from_single_file(str(path), dtype=dtype, **options)
-        except SingleFileComponentError as error:  # derives from Exception alone
-            raise ValueError(str(error)) from error
-
-    return _loaded(load_file, path, "it must be an SDXL checkpoint; give --config FOLDER where there is no internet")
-
-
-def _weights(folder: Path) -> Iterator[Path]:
-    """The safetensors files of a diffusers folder.
-
-    Raises:
-        OptionError: if a component has only pickles.
-        ModelLoadError: if it is no diffusers folder, or a part of it is missing.
-    """
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise ModelLoadError(f"{folder} has no model_index.json; give a folder that save_pretrained wrote")
-    try:
-        parts = dict(json.loads(index.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ModelLoadError(f"{index} is not a whole model index ({error}); copy it again") from error
-    for name, origin in parts.items():
-        if isinstance(origin, list) and any(origin) and not (folder / name).is_dir():
-            raise ModelLoadError(f"{folder} lacks the folder {name} that its model_index.json names; copy it again")
-    for part in sorted(child for child in folder.iterdir() if child.is_dir()):
-        safe = sorted(part.glob("*.safetensors"))
-        pickles = sorted(file for file in part.iterdir() if file.suffix in PICKLES)
-        if pickles and not safe:
-            _refuse_pickle(pickles[0])
-        yield from safe
-
-
-def _refuse_pickle(path: Path) -> None:
-    with path.open("rb") as file:
-        head = file.read(2)
-    if path.suffix in PICKLES or head == b"PK" or head[:1] == b"\x80":
-        raise OptionError(f"{path} is a pickle, which can run any program when it is loaded; convert it to safetensors")
-
-
-def _loaded(load: Callable[[], Any], path: Path, remedy: str) -> Any:
-    try:
-        pipe = load()
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:  # diffusers raises all
-        reason = f"{type(error).__name__}: {str(error).strip() or 'no message'}".splitlines()[0]
-        raise ModelLoadError(f"cannot load {path}: {reason} — {remedy}") from error
-    for name, part in pipe.components.items():
-        if isinstance(part, torch.nn.Module) and any(parameter.is_meta for parameter in part.parameters()):
-            raise ModelLoadError(f"cannot load {path}: it has no weights for the {name} — {remedy}")
-    return pipe

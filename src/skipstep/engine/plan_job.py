@@ -15,15 +15,16 @@ from .media import write_whole
 from .plan_plot import Frontier, plot_frontier
 from .plan_progress import PlanProgress
 from .plan_targets import Outcome, Target, reach_target
-from .planning import PromptBench, as_plan, held_out_figures, new_planner, search_settings, yardsticks
+from .planning import as_plan, held_out_figures, new_planner, search_settings, yardsticks
+from .prompt_bench import RunBench
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanJob:
     """What is planned, on which prompts, and where it is written."""
 
-    search: PromptBench
-    held_out: PromptBench
+    search: RunBench
+    held_out: RunBench
     branches: tuple[int, ...]
     out: Path
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
-import torch
-from PIL import Image
 from torch import Tensor
 
 from .. import __version__
-from ..deepcache import DeepCache, RunReport, speed_up
+from ..deepcache import DeepCache
 from ..deepcache.calibrated import PlannedSlopes, SlopeTable
 from ..deepcache.calibration import RunShape
 from ..deepcache.responses import Responses
@@ -22,82 +19,13 @@ from ..plan import Measured, Plan, Planner, Trial, fingerprint, output_gains
 from ..plan.planner import print_nothing
 from .lpips import load_lpips, lpips_unavailable
 from .metrics import latent_psnr
-from .models import LoadedModel
 from .plan_plot import Points
 from .plan_progress import PlanProgress
 from .presets import LOSSLESS
+from .prompt_bench import RunBench
 from .samplers import new_scheduler
 
 MAX_WINDOW = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunSettings:
-    """What a plan is for. Sizes are pixels."""
-
-    sampler: str
-    steps: int
-    guidance_scale: float
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
-class PromptBench:
-    """Draws a fixed set of prompts, each with its own seed, in batches; latents only."""
-
-    model: LoadedModel
-    settings: RunSettings
-    prompts: Sequence[str]
-    first_seed: int = 0
-    batch: int = 8
-
-    @cached_property
-    def reference(self) -> Tensor:
-        """Final latents of the uncached runs, drawn once."""
-        return self.latents(LOSSLESS)
-
-    def latents(self, options: DeepCache, *, prompts: int | None = None, steps: int | None = None) -> Tensor:
-        """Final latents (prompts, channels, height / 8, width / 8) on the CPU in float32."""
-        return torch.cat([made.float().cpu() for made, _ in self.run(options, prompts=prompts, steps=steps)])
-
-    def pictures(self, options: DeepCache) -> list[Image.Image]:
-        """The pictures of all prompts."""
-        return [image for made, _ in self.run(options, output_type="pil") for image in made]
-
-    def run(
-        self,
-        options: DeepCache,
-        *,
-        prompts: int | None = None,
-        steps: int | None = None,
-        calibrations: Any = None,
-        output_type: str = "latent",
-    ) -> list[tuple[Any, RunReport]]:
-        """Latents (or pictures, for "pil") and report of every batch."""
-        pipe, settings = self.model.pipe, self.settings
-        own, pipe.scheduler = pipe.scheduler, new_scheduler(settings.sampler, pipe.scheduler.config)
-        pipe.set_progress_bar_config(disable=True)
-        texts = list(self.prompts[:prompts])
-        made = []
-        try:
-            with speed_up(pipe, options, calibrations=calibrations) as run:
-                for first in range(0, len(texts), self.batch):
-                    batch = texts[first : first + self.batch]
-                    seeds = [torch.Generator().manual_seed(self.first_seed + first + i) for i in range(len(batch))]
-                    output = pipe(
-                        prompt=batch,
-                        width=settings.width,
-                        height=settings.height,
-                        num_inference_steps=steps or settings.steps,
-                        guidance_scale=settings.guidance_scale,
-                        generator=seeds,
-                        output_type=output_type,
-                    )
-                    made.append((output.images, run.report))
-        finally:
-            pipe.scheduler = own
-        return made
 
 
 class _Collector:
@@ -119,7 +47,7 @@ class _Collector:
             self.responses.add(responses.inner)
 
 
-def measure(bench: PromptBench, branches: Sequence[int], *, prompts: int = 4) -> Measured:
+def measure(bench: RunBench, branches: Sequence[int], *, prompts: int = 4) -> Measured:
     """Responses, gains and work of a model on the first prompts of a bench: one uncached run of each per branch.
 
     Raises:
@@ -154,7 +82,7 @@ def median_psnr(reference: Tensor, latents: Tensor) -> float:
 
 
 def new_planner(
-    bench: PromptBench,
+    bench: RunBench,
     branches: Sequence[int],
     note: Callable[[str], None] = print_nothing,
     progress: PlanProgress | None = None,
@@ -169,7 +97,7 @@ def new_planner(
     return Planner(bench, measured, median_psnr, note, progress)
 
 
-def search_settings(bench: PromptBench, branches: Sequence[int]) -> dict[str, Any]:
+def search_settings(bench: RunBench, branches: Sequence[int]) -> dict[str, Any]:
     """What makes two searches the same, plain enough for JSON."""
     return {
         "version": __version__,
@@ -183,7 +111,7 @@ def search_settings(bench: PromptBench, branches: Sequence[int]) -> dict[str, An
     }
 
 
-def yardsticks(bench: PromptBench, planner: Planner) -> tuple[Points, Points]:
+def yardsticks(bench: RunBench, planner: Planner) -> tuple[Points, Points]:
     """(FLOP speed-up, PSNR) of uniform verbatim reuse and of fewer steps on the search prompts."""
     steps, evaluations = bench.settings.steps, planner.evaluations
     reuse = min(planner.measured.work.values())
@@ -197,7 +125,7 @@ def yardsticks(bench: PromptBench, planner: Planner) -> tuple[Points, Points]:
     return verbatim, fewer
 
 
-def held_out_figures(bench: PromptBench, trial: Trial) -> dict[str, Any]:
+def held_out_figures(bench: RunBench, trial: Trial) -> dict[str, Any]:
     """A trial on prompts that the search did not see, with what the same work gives otherwise. Latent PSNR in dB."""
     settings = bench.settings
 
@@ -228,7 +156,7 @@ def held_out_figures(bench: PromptBench, trial: Trial) -> dict[str, Any]:
     return figures
 
 
-def as_plan(bench: PromptBench, planner: Planner, trial: Trial, figures: dict[str, Any]) -> Plan:
+def as_plan(bench: RunBench, planner: Planner, trial: Trial, figures: dict[str, Any]) -> Plan:
     """A trial as a plan that can be written."""
     levels = next(iter(planner.measured.responses.values())).log_sigmas
     if levels is None:

@@ -18,7 +18,8 @@ STEPS = (1, 1000)
 GUIDANCE = (0.0, 50.0)
 
 
-def _new_seed() -> int:
+def new_seed() -> int:
+    """A seed drawn at random."""
     return secrets.randbelow(MAX_SEED + 1)
 
 
@@ -41,7 +42,7 @@ class ImageRequest:
     height: int | None = None
     steps: int = 30
     guidance_scale: float | None = None
-    seed: int = field(default_factory=_new_seed)
+    seed: int = field(default_factory=new_seed)
     sampler: str = "euler"
     cache: Cache = "balanced"
 
@@ -51,22 +52,23 @@ class ImageRequest:
         for name in ("width", "height", "steps", "seed"):
             check_whole(name, getattr(self, name))
         check_cache(self.cache)
-        for name, side in (("width", self.width), ("height", self.height)):
-            if side is not None:
-                _check_range(name, side, SIDES)
-                if side % 8:
-                    near = round(side / 8) * 8
-                    raise OptionError(f"{name} must be a multiple of 8 pixels, got {side}; use {near}")
-        _check_range("steps", self.steps, STEPS)
-        _check_range("seed", self.seed, (0, MAX_SEED))
+        for name in ("width", "height"):
+            check_side(name, getattr(self, name), multiple=8)
+        check_range("steps", self.steps, STEPS)
+        check_range("seed", self.seed, (0, MAX_SEED))
         if self.guidance_scale is not None:
-            _check_range("guidance", self.guidance_scale, GUIDANCE)
+            check_range("guidance", self.guidance_scale, GUIDANCE)
         check_sampler(self.sampler)
 
     def as_dict(self) -> dict[str, Any]:
         """All options, plain enough for JSON."""
-        cache = plain_cache(self.cache) if isinstance(self.cache, DeepCache) else plain_name(self.cache)
-        return {**{key: value for key, value in vars(self).items() if key != "cache"}, "cache": cache}
+        kept = {key: value for key, value in vars(self).items() if key != "cache"}
+        return {**kept, "cache": plain_request_cache(self.cache)}
+
+
+def plain_request_cache(cache: Cache) -> dict[str, Any] | str | None:
+    """What a request says of its cache, plain enough for JSON."""
+    return plain_cache(cache) if isinstance(cache, DeepCache) else plain_name(cache)
 
 
 def plain_cache(cache: DeepCache) -> dict[str, Any]:
@@ -85,7 +87,26 @@ def _check_text(name: str, text: object) -> None:
         raise OptionError(f"{name} must be text that can be written as UTF-8, got {text!r}") from error
 
 
-def _check_range(name: str, value: float, allowed: tuple[float, float]) -> None:
+def check_side(name: str, side: int | None, *, multiple: int) -> None:
+    """Refuse a width or height that is out of range, or no multiple of so many pixels; None is the model's own.
+
+    Raises:
+        OptionError: naming the nearest that can be had.
+    """
+    if side is None:
+        return
+    check_range(name, side, SIDES)
+    if side % multiple:
+        near = round(side / multiple) * multiple
+        raise OptionError(f"{name} must be a multiple of {multiple} pixels, got {side}; use {near}")
+
+
+def check_range(name: str, value: float, allowed: tuple[float, float]) -> None:
+    """Refuse a value outside, and NaN.
+
+    Raises:
+        OptionError: naming the value and the range.
+    """
     lowest, highest = allowed
     if not lowest <= value <= highest:  # also refuses NaN
         raise OptionError(f"{name} must be {lowest}..{highest}, got {value}")

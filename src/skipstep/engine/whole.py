@@ -1,0 +1,79 @@
+"""Files that appear whole or not at all: made beside their place, then renamed into it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import OutputError
+
+
+def write_whole(path: Path, data: bytes | None) -> None:
+    """Write `data` to `path` so that a reader sees the old file or the new one, never a part; None only tries.
+
+    Raises:
+        OutputError: if it cannot be written; nothing is left behind.
+    """
+    if data is None:
+        with unfinished_file(path):
+            return
+    with whole_file(path) as unfinished:
+        unfinished.write_bytes(data)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """An empty file for the block to write to, which takes the place of `path` when the block is through.
+
+    If the block raises, or is interrupted, `path` stays as it was and nothing is left behind.
+
+    Raises:
+        OutputError: if it cannot be written; an OSError of the block becomes one.
+    """
+    with unfinished_file(path) as unfinished:
+        yield unfinished
+        sync(unfinished)
+        unfinished.chmod(0o666 & ~umask())
+        unfinished.replace(os.path.realpath(path))  # a link stays a link
+
+
+@contextmanager
+def unfinished_file(path: Path) -> Iterator[Path]:
+    """An empty file in the folder of `path`, gone after the block if it still has its name."""
+    with output_errors(path):
+        handle, name = tempfile.mkstemp(dir=Path(os.path.realpath(path)).parent, prefix=".skipstep-", suffix=".part")
+        os.close(handle)
+        try:
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """An OSError of the block as one that says what cannot be written, why, and what to do."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        full = error.errno == errno.ENOSPC
+        reason = "no space left on the device" if full else (error.strerror or str(error)).lower()
+        raise OutputError(f"cannot write {path}: {reason}; choose another place with --out") from error
+
+
+def sync(path: Path) -> None:
+    """Have what was written to a file on the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def umask() -> int:
+    """The process's, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
