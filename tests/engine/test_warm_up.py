@@ -41,7 +41,7 @@ def test_other_prompts_seeds_samplers_and_steps_need_no_other_graphs(
     compiled.warm_up([request])
     assert told == [FULL, REUSE.format(0)]
     assert compiled.compiler is not None
-    assert compiled.compiler.counters.hits == 2  # one evaluation of each pass, not a whole picture
+    assert compiled.compiler.counters.eager == 2  # one evaluation of each pass, not a whole picture
     others = [
         replace(request, prompt="a car on a yellow background", negative_prompt="a fox"),
         replace(request, seed=9, steps=4),
