@@ -3,7 +3,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: demo test test-all check clean
+.PHONY: demo test test-all check comfy test-comfy clean
 
 # install, draw with the demo model, print the report, write the pictures
 demo: .venv/demo-ready
@@ -35,6 +35,15 @@ check: .venv/test-ready
 .venv/test-ready: pyproject.toml | .venv/bin/pip
 	$(BIN)/pip install --quiet "$(TORCH)" --editable ".[cli,lora,openvino,plot,video]" --group dev
 	touch $@
+
+# a real ComfyUI with the pack, to try it; the first time it installs 2 GB into .comfy
+comfy:
+	cd tools && $(PYTHON) -m comfy_host install
+	cd tools && $(PYTHON) -m comfy_host start
+
+# the tests against both pinned versions of ComfyUI
+test-comfy:
+	cd tools && $(PYTHON) -m comfy_host test
 
 clean:
 	rm -rf .venv demo-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage

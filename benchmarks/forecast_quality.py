@@ -29,10 +29,10 @@ from skipstep.engine import load_model
 from skipstep.engine.bootstrap import median_estimate
 from skipstep.engine.caches import resolve_cache
 from skipstep.engine.metrics import latent_psnr
-from skipstep.engine.presets import LOSSLESS
 from skipstep.engine.prompt_bench import PromptBench, RunSettings
 from skipstep.engine.prompts import demo_prompts
 from skipstep.engine.samplers import new_scheduler
+from skipstep.plan.presets import LOSSLESS
 
 RESULTS = Path(__file__).parent / "results"
 CALIBRATION_PROMPT = "a turtle on a pink background"  # not among the held-out prompts
@@ -165,7 +165,7 @@ def psnrs(reference: Tensor, latents: Tensor) -> list[float]:
 
 def environment(case: Any, prompts: int) -> dict[str, Any]:
     """What the figures depend on."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    commit = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False)
     return {
         "command": " ".join(["python", *sys.argv]),
         "commit": commit.stdout.strip(),

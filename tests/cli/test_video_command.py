@@ -38,7 +38,7 @@ def test_writes_the_clip_and_says_what_it_cost(
     code, printed, errors = _run(capsys, str(picture), "--out", str(out), *SMALL, "--interval", "3")
     assert (code, errors) == (0, "")
     assert "3 frames, 64 x 64, seed 3" in printed
-    assert "4 full + 6 reuse: FrrFrrFrrF" in printed
+    assert "4 full + 6 reuse: FrrrrFFFrr" in printed
     with Image.open(out) as clip:
         assert (clip.size, clip.n_frames) == ((64, 64), 3)
     assert json.loads(read_texts(out)["skipstep"])["request"]["motion"] == 127

@@ -16,8 +16,8 @@ import torch
 from skipstep import DeepCache
 from skipstep.deepcache._noise import log_sigmas
 from skipstep.deepcache.calibrated import PlannedSlopes
+from skipstep.demo import shipped_plans
 from skipstep.engine import ImageEngine, ImageRequest
-from skipstep.engine.caches import shipped_plans
 from skipstep.engine.metrics import latent_psnr
 from skipstep.engine.prompts import demo_prompts
 from skipstep.engine.samplers import new_scheduler
@@ -167,7 +167,7 @@ def test_options_are_left_as_they_are(engine: ImageEngine, request_for: RequestF
 
 
 def test_every_shipped_plan_is_for_the_demo_and_does_what_its_name_says(engine: ImageEngine) -> None:
-    files = shipped_plans(engine.model)
+    files = shipped_plans(engine.model.name)
     assert {(name, "euler", 30) for name in ("quality", "balanced", "fast")} <= set(files)
     demo = fingerprint(engine.model.pipe.unet)
     for (_, sampler, steps), file in files.items():

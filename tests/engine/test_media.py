@@ -72,7 +72,7 @@ def test_check_output_refuses(tmp_path: Path, name: str, error: type[Exception],
 def test_the_png_says_how_it_was_made(
     engine: ImageEngine, request_for: Callable[..., ImageRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(caches, "shipped_plans", lambda _: {})
+    monkeypatch.setattr(caches, "nearest_plan", lambda *_, **__: None)
     made = engine.generate(request_for(negative_prompt="a car", steps=11))
     path = tmp_path / "a.png"
     media.write_whole(path, media.png_bytes(made.image, describe(made, {"more": 1})))

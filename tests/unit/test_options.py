@@ -52,7 +52,7 @@ from skipstep.errors import OptionError, ScheduleError, SkipstepError
         ({"start_step": -1}, OptionError, "0 <= start < end, got -1 and None"),
         ({"start_step": 5, "end_step": 5}, OptionError, "0 <= start < end, got 5 and 5"),
         ({"end_step": 0}, OptionError, "0 <= start < end, got 0 and 0"),
-        ({"spacing": "even"}, OptionError, "spacing must be uniform or spread, got 'even'"),
+        ({"spacing": "even"}, OptionError, "spacing must be uniform, spread or late, got 'even'"),
         ({"passes": (0, None)}, ScheduleError, "a plan must begin with a full pass"),
         ({"passes": ()}, ScheduleError, "a plan must begin with a full pass"),
         ({"passes": (None, -1)}, ScheduleError, "branches of a plan must be 0 or more"),
@@ -183,6 +183,9 @@ def test_tolerance_is_told_the_length_of_the_run() -> None:
         ({"spacing": "spread", "start_step": 2, "end_step": 10, "interval": 4}, 1, "FFFrrrrrrFFF"),
         ({"spacing": "spread", "start_percent": 0.5}, 1, "FFFFFFFrrrrF"),
         ({"spacing": "spread", "start_step": 2}, 2, "FFFFFrrFrrrF"),
+        ({"spacing": "late"}, 1, "FrrrrrrFFFrr"),
+        ({"spacing": "late", "interval": 12}, 1, "Frrrrrrrrrrr"),
+        ({"spacing": "late", "start_step": 2, "end_step": 10, "interval": 4}, 1, "FFFrrrrFrrFF"),
         ({"spacing": "spread", "start_step": 12}, 1, "FFFFFFFFFFFF"),
         ({"spacing": "spread", "interval": 1}, 1, "FFFFFFFFFFFF"),
         ({"passes": (None, 2, 0, None, 1) + (None,) * 7}, 1, "FrrFrFFFFFFF"),
@@ -196,7 +199,7 @@ def test_the_schedule_is_that_asked_for(options: dict[str, Any], order: int, exp
 
 
 @pytest.mark.parametrize(
-    "options", [{"end_percent": 0.5}, {"start_percent": 0.5}, {"center": 3}, {"spacing": "spread"}]
+    "options", [{"end_percent": 0.5}, {"start_percent": 0.5}, {"center": 3}, {"spacing": "spread"}, {"spacing": "late"}]
 )
 def test_what_needs_the_length_of_the_run_says_so(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match="does not say how many steps it runs; give the window in steps"):

@@ -114,3 +114,30 @@ def test_a_scale_per_frame_guides_each_frame_by_its_own() -> None:
     assert torch.equal(guided, torch.tensor([[[4.0], [7.0]]]))
     alone = torch.ones(1, 2, 1)
     assert guide(alone) is alone  # one half at a time
+
+
+def test_an_evaluation_that_was_not_called_for_tells_nothing() -> None:
+    responses = Responses(0, None)
+    session = ResponseSession(Squares(), responses)
+    for evaluation, value in ((0, 1.0), (1, 2.0), (3, 4.0)):
+        session("key", batch(value), evaluation=evaluation)
+    assert session.is_whole(4)
+    session.finish()
+    assert responses.inner[2] == []
+    assert responses.error(1, None, 0, 0) == 3.0**2
+
+
+def test_a_split_may_give_its_output_bare() -> None:
+    class Bare:
+        def full(self, sample: Tensor) -> tuple[Tensor, Tensor]:
+            return sample.square() + sample, sample.square()
+
+        def reuse(self, features: Tensor, sample: Tensor) -> Tensor:
+            return features + sample
+
+    responses = Responses(0, None)
+    session = ResponseSession(Bare(), responses)
+    session("key", torch.tensor([[1.0], [1.0]]))
+    session("key", torch.tensor([[2.0], [3.0]]))
+    session.finish()
+    assert responses.error(1, None, 0, 0) == (3.0**2 + 8.0**2) / 2  # of all rows

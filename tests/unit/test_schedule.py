@@ -13,6 +13,7 @@ from skipstep.deepcache import (
     ReuseSchedule,
     UniformSchedule,
     WindowedSchedule,
+    late_schedule,
     quadratic_schedule,
     spread_schedule,
 )
@@ -180,7 +181,35 @@ def test_spread_full_passes_are_as_many_as_asked_for_and_their_gaps_alike() -> N
             assert gaps == sorted(gaps)  # features change fastest at the beginning
 
 
+@pytest.mark.parametrize(
+    ("evaluations", "full_passes", "expected"),
+    [
+        (12, 5, "FrrrrrFFFFrr"),
+        (12, 3, "FrrrrrrFFrrr"),
+        (25, 6, "FrrrrrrrrrrrrFrFrFrFrFrrr"),
+        (25, 11, "FrrrrrrrrrrrFFFFFFFFFFrrr"),
+        (10, 1, "Frrrrrrrrr"),
+        (10, 2, "FrrrrrFrrr"),
+        (4, 4, "FFFF"),
+        (3, 2, "FFr"),
+    ],
+)
+def test_late_full_passes_are_around_seventy_percent(evaluations: int, full_passes: int, expected: str) -> None:
+    assert passes(late_schedule(evaluations, full_passes), evaluations) == expected
+
+
+def test_late_full_passes_are_as_many_as_asked_for() -> None:
+    for evaluations in range(1, 40):
+        for full_passes in range(1, evaluations + 1):
+            chosen = late_schedule(evaluations, full_passes).full_evaluations
+            assert len(chosen) == full_passes
+            assert 0 in chosen
+            assert max(chosen) < evaluations
+
+
 @pytest.mark.parametrize("full_passes", [0, 11])
 def test_full_passes_that_do_not_fit_are_not_spread(full_passes: int) -> None:
     with pytest.raises(ScheduleError, match=rf"full passes must be 1\.\.10 for 10 evaluations, got {full_passes}"):
         spread_schedule(10, full_passes)
+    with pytest.raises(ScheduleError, match=r"full passes must be 1..10 for 10 evaluations"):
+        late_schedule(10, full_passes)

@@ -10,6 +10,7 @@ from models import TinyUNet
 from torch import Tensor
 
 from skipstep.deepcache import (
+    AdaptiveSchedule,
     DeepCacheSession,
     DiffusersUNetSplit,
     ExplicitSchedule,
@@ -151,3 +152,34 @@ def test_on_a_unet_other_keys_in_between_change_nothing(tiny_sdxl: TinyUNet) -> 
         mixed("other", *other_args, **other_kwargs)
         assert torch.equal(mixed("key", *args, **kwargs)[0], alone("key", *args, **kwargs)[0])
     assert mixed.log.kinds == "FFrrrrrrFFrr"
+
+
+def test_a_host_that_counts_tells_which_evaluation_it_is() -> None:
+    split = Recorder()
+    session = DeepCacheSession(split, UniformSchedule(3), LinearForecast())
+    for evaluation, value in ((0, 0.0), (1, 1.0), (3, 3.0), (5, 5.0)):  # 2 and 4 were not called for
+        session("key", at(value), evaluation=evaluation)
+    session("late", at(9.0), evaluation=5)
+    assert session.log.kinds == "FrFrF"
+    assert split.reused == [0, 6 + (6 - 0) * 2 / 3]  # full at 0 and 3, forecast for 5
+
+
+def test_a_full_pass_that_was_not_called_for_is_made_up_for() -> None:
+    session = DeepCacheSession(Recorder(), UniformSchedule(3))
+    for evaluation in (0, 1, 4, 5, 6):
+        if evaluation == 4:
+            assert session.reuse_branch("key", 4) is None  # 3 was to be full
+        session("key", at(1), evaluation=evaluation)
+    assert session.log.kinds == "FrFrF"
+
+
+def test_whether_the_next_pass_reuses_is_told_ahead_only_where_it_is_sure() -> None:
+    session = DeepCacheSession(Recorder(), UniformSchedule(3))
+    assert session.reuse_branch("key", 1) is None  # never called
+    session("key", at(1))
+    assert session.reuse_branch("key", 1) == 0
+    assert session.reuse_branch("other", 1) is None
+    assert session.reuse_branch("key", 3) is None
+    learning = DeepCacheSession(Recorder(), AdaptiveSchedule(0.2))
+    learning("key", at(1))
+    assert learning.reuse_branch("key", 1) is None

@@ -17,11 +17,11 @@ from ..deepcache.calibration import CalibrationMemory
 from ..engine import ImageEngine, ImageRequest, load_model
 from ..engine.image import call_pipeline
 from ..engine.models import VIDEO_FAMILIES, choose_device, choose_dtype
-from ..engine.presets import LOSSLESS
 from ..engine.video import VideoEngine, call_video_pipeline
 from ..engine.video_compare import as_array
 from ..engine.video_request import VideoRequest
 from ..engine.video_starts import demo_starts
+from ..plan.presets import LOSSLESS
 from .case import BenchCase, BenchRow
 from .loop import UNetLoop
 from .peers import Peer

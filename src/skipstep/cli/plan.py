@@ -15,8 +15,8 @@ from .image import Config, Debug, Device, Dtype, Guidance, Sampler, Side
 
 if TYPE_CHECKING:
     from ..engine.plan_job import PlanJob
-    from ..engine.plan_targets import Outcome
     from ..engine.prompt_bench import RunBench
+    from ..plan.targets import Outcome
 
 ModelArgument = Annotated[str, typer.Argument(help="demo, demo-sd15, demo-svd, a diffusers folder, or a single file.")]
 Speed = Annotated[float | None, typer.Option(help="Speed-up by UNet FLOPs to reach: 3 is usual.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from typing import Any, cast
@@ -166,4 +167,6 @@ class Compiler:
 def _identity(unet: Any) -> str:
     """What the code of a graph follows from besides the traced module: the UNet's configuration, and the packages."""
     host = sys.modules[type(unet).__module__.partition(".")[0]]
-    return digest(fingerprint(unet).topology, __version__, getattr(host, "__version__", ""))
+    settings = {key: value for key, value in dict(unet.config).items() if not key.startswith("_")}
+    configuration = json.dumps(settings, sort_keys=True, default=str)
+    return digest(fingerprint(unet).topology, configuration, __version__, getattr(host, "__version__", ""))

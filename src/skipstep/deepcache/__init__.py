@@ -10,6 +10,7 @@ from .diffusers_unet import DiffusersUNetSplit, count_skips
 from .flops import InputShapes
 from .forecast import Forecast, LinearForecast, QuadraticForecast, VerbatimForecast
 from .history import FeatureHistory, Position
+from .ldm_unet import LdmMixedSplit, LdmUNetSplit, count_ldm_skips
 from .mixed_unet import DiffusersMixedSplit, tapped_cuts
 from .options import DeepCache
 from .pipeline import AttachedRun, attach, speed_up
@@ -22,6 +23,7 @@ from .schedule import (
     ReuseSchedule,
     UniformSchedule,
     WindowedSchedule,
+    late_schedule,
     quadratic_schedule,
     spread_schedule,
 )
@@ -46,6 +48,8 @@ __all__ = [
     "FeatureStore",
     "Forecast",
     "InputShapes",
+    "LdmMixedSplit",
+    "LdmUNetSplit",
     "LinearForecast",
     "MixedSplit",
     "PassFlops",
@@ -67,8 +71,10 @@ __all__ = [
     "WindowedSchedule",
     "attach",
     "branch_costs",
+    "count_ldm_skips",
     "count_skips",
     "image_inputs",
+    "late_schedule",
     "module_view",
     "quadratic_schedule",
     "speed_up",

@@ -16,6 +16,7 @@ from .schedule import (
     ReuseSchedule,
     UniformSchedule,
     WindowedSchedule,
+    late_schedule,
     quadratic_schedule,
     spread_schedule,
 )
@@ -30,7 +31,7 @@ FORECASTS: dict[str, Callable[[], Forecast]] = {
     "quadratic_log_sigma": lambda: QuadraticForecast(LOG_SIGMA),
 }
 CALIBRATED = "calibrated"
-SPACINGS = ("uniform", "spread")
+SPACINGS = ("uniform", "spread", "late")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +42,9 @@ class DeepCache:
     `branch`: index of the skip connection at which the UNet is cut; 0 is fastest.
     `forecast`: "verbatim", "linear", "linear_log_sigma", "quadratic", "quadratic_log_sigma", "calibrated" (the first
     run is uncached and measures the slopes of those after it) or an object with `history_size` and `predict`.
-    `spacing`: "uniform", or "spread": as many full passes as `interval` gives, evenly from the first evaluation to
-    the last, which is then a full pass.
+    `spacing`: "uniform"; "spread": as many full passes as `interval` gives, evenly from the first evaluation to the
+    last, which is then a full pass; "late": as many, the first evaluation and the others around 70 % of the run, for
+    samplers that begin at very high noise (Stable Video Diffusion).
     `center`, `power`: with a center (an evaluation index), as many full passes as `interval` gives are spread
     non-uniformly, denser around it (arXiv:2312.00858, section 3.3).
     `full_evaluations`: the exact evaluations to run in full, instead of all of the above about when; they count from
@@ -105,7 +107,7 @@ class DeepCache:
     def _check_when(self) -> None:
         """One way of saying when to run in full."""
         if self.spacing not in SPACINGS:
-            raise OptionError(f"spacing must be {' or '.join(SPACINGS)}, got {self.spacing!r}")
+            raise OptionError(f"spacing must be {', '.join(SPACINGS[:-1])} or {SPACINGS[-1]}, got {self.spacing!r}")
         ways = {
             "center": self.center is not None,
             "full_evaluations": self.full_evaluations is not None,
@@ -194,9 +196,10 @@ class DeepCache:
             return UniformSchedule(1)
         if self.full_evaluations is not None:
             inner: ReuseSchedule = ExplicitSchedule(max(e - first * order, 0) for e in self.full_evaluations)
-        elif self.spacing == "spread":
+        elif self.spacing != "uniform":
             length = min(last * order, _known(evaluations)) - first * order
-            inner = spread_schedule(length, -(-length // self.interval)) if length > 0 else UniformSchedule(1)
+            spaced = late_schedule if self.spacing == "late" else spread_schedule
+            inner = spaced(length, -(-length // self.interval)) if length > 0 else UniformSchedule(1)
         elif self.center is not None:
             end = last * order if evaluations is None else min(last * order, evaluations)
             inner = self._around_center(first * order, _known(None if end >= _FOREVER else end))

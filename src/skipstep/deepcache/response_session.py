@@ -54,10 +54,20 @@ class ResponseSession:
         self._streams: OrderedDict[Hashable, _Past] = OrderedDict()
         self._inner: list[Tensor] = []
 
-    def __call__(self, key: Hashable, *args: Any, log_sigma: float | None = None, **kwargs: Any) -> Any:
-        """The UNet's own output; what reuse would have made of it is noted."""
+    def __call__(
+        self,
+        key: Hashable,
+        *args: Any,
+        log_sigma: float | None = None,
+        evaluation: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """The UNet's own output; what reuse would have made of it is noted. Arguments as of `DeepCacheSession`."""
         stream = self._streams.setdefault(key, _Past())
         self._streams.move_to_end(key)
+        if evaluation is not None and evaluation != stream.evaluations:
+            stream.features.clear()  # they are to be those of the evaluations just before
+            stream.evaluations = evaluation
         if len(self._streams) > self.max_keys:
             self._streams.popitem(last=False)
         with self.log.timed(FULL, first_device(args, kwargs)):
@@ -86,10 +96,12 @@ class ResponseSession:
 
     def _seen(self, output: Any) -> Tensor:
         """The output as the sampler will see it, in float32."""
-        tensor: Tensor = output[0].float()
+        tensor: Tensor = (output if isinstance(output, Tensor) else output[0]).float()
         return tensor if self._guide is None else self._guide(tensor)
 
     def _note(self, evaluation: int, inner: Tensor) -> None:
+        while len(self._inner) < evaluation:  # not called for: nothing is known of it
+            self._inner.append(inner.new_zeros(0, 0))
         if evaluation < len(self._inner):
             known = self._inner[evaluation]
             self._inner[evaluation] = known + inner if known.shape == inner.shape else known

@@ -8,6 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from ..errors import ScheduleError
 
+LATE_CENTER, LATE_WIDTH, LATE_GAP = 0.7, 0.35, 1 / 12  # of the run
+
 
 class ReuseSchedule(Protocol):
     """Which evaluations of a run recompute the deep features."""
@@ -156,13 +158,45 @@ def spread_schedule(evaluations: int, full_passes: int) -> ExplicitSchedule:
     Raises:
         ScheduleError: if there are not 1 to `evaluations` full passes.
     """
-    if not 1 <= full_passes <= evaluations:
-        raise ScheduleError(f"full passes must be 1..{evaluations} for {evaluations} evaluations, got {full_passes}")
+    check_full_passes(evaluations, full_passes)
     if full_passes == 1:
         return ExplicitSchedule((0,))
     gap, left = divmod(evaluations - 1, full_passes - 1)
     narrow = full_passes - 1 - left
     return ExplicitSchedule(index * gap + max(index - narrow, 0) for index in range(full_passes))
+
+
+def late_schedule(evaluations: int, full_passes: int) -> ExplicitSchedule:
+    """A full pass at the first evaluation, and the others around 70 % of the run.
+
+    For samplers that begin far above the noise at which anything of the picture is decided: of an output's error in
+    the first half of a run of Stable Video Diffusion (25 steps from sigma 700) at most 3 % reaches the clip, and of
+    one in the last tenth 2 % (docs/video.md). Passes are a twelfth of the run apart, and nearer where all of them
+    would take more than 35 % of it; more than fit in there reach out to the end, and then to the beginning.
+
+    Raises:
+        ScheduleError: if there are not 1 to `evaluations` full passes.
+    """
+    check_full_passes(evaluations, full_passes)
+    if full_passes == 1:
+        return ExplicitSchedule((0,))
+    length, count = evaluations - 1, full_passes - 1
+    width = max(min(LATE_WIDTH, LATE_GAP * (count - 1)) * length, count - 1)
+    first = round(min(LATE_CENTER * length - width / 2, length - width))
+    first = max(first, 1)
+    last = min(max(round(LATE_CENTER * length + width / 2), first + count - 1), length)
+    gap = (last - first) / max(count - 1, 1)
+    return ExplicitSchedule((0, *(round(first + index * gap) for index in range(count))))
+
+
+def check_full_passes(evaluations: int, full_passes: int) -> None:
+    """Refuse more full passes than evaluations, or none.
+
+    Raises:
+        ScheduleError: naming both.
+    """
+    if not 1 <= full_passes <= evaluations:
+        raise ScheduleError(f"full passes must be 1..{evaluations} for {evaluations} evaluations, got {full_passes}")
 
 
 def quadratic_schedule(evaluations: int, full_passes: int, *, center: int, power: float) -> ExplicitSchedule:
@@ -175,8 +209,7 @@ def quadratic_schedule(evaluations: int, full_passes: int, *, center: int, power
     Raises:
         ScheduleError: if a number is out of range, or no power above 1 gives `full_passes` distinct evaluations.
     """
-    if not 1 <= full_passes <= evaluations:
-        raise ScheduleError(f"full passes must be 1..{evaluations} for {evaluations} evaluations, got {full_passes}")
+    check_full_passes(evaluations, full_passes)
     if not 0 <= center < evaluations:
         raise ScheduleError(f"center must be an evaluation index 0..{evaluations - 1}, got {center}")
     if power <= 1:

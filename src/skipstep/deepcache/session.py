@@ -58,14 +58,23 @@ class DeepCacheSession:
         self.log = PassLog()
         self._streams: OrderedDict[Hashable, _Stream] = OrderedDict()
 
-    def __call__(self, key: Hashable, *args: Any, log_sigma: float | None = None, **kwargs: Any) -> Any:
+    def __call__(
+        self,
+        key: Hashable,
+        *args: Any,
+        log_sigma: float | None = None,
+        evaluation: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """Evaluate the UNet on `args` and `kwargs`, in full or reusing the features stored under `key`.
 
-        `log_sigma` is the noise level of the call, for forecasts that go by it.
+        `log_sigma` is the noise level of the call, for forecasts that go by it. `evaluation` is its number in the run,
+        for keys that are not called at all of them; without it a key's calls are counted.
         """
         stream = self._stream(key)
+        first, stream.evaluations = stream.evaluations, stream.evaluations if evaluation is None else evaluation
         device = first_device(args, kwargs)
-        if stream.histories and not stream.schedule.is_full(stream.evaluations):
+        if stream.histories and not _is_due(stream.schedule, range(first, stream.evaluations + 1)):
             with self.log.timed(REUSE, device):
                 output = self._reuse(stream, log_sigma, args, kwargs)
         else:
@@ -147,6 +156,15 @@ class DeepCacheSession:
     def _branch(self) -> int:
         return getattr(self.split, "branch", 0)
 
+    def reuse_branch(self, key: Hashable, evaluation: int) -> int | None:
+        """The branch of the key's call at `evaluation` if that is sure to be a reuse pass; None if it may be full."""
+        stream = self._streams.get(key)
+        if stream is None or not stream.histories or self._learns:
+            return None
+        if _is_due(stream.schedule, range(stream.evaluations, evaluation + 1)):
+            return None
+        return self._branch_at(stream, evaluation)
+
     @property
     def cache_bytes(self) -> int:
         """Bytes of deep features held now on the UNet's device."""
@@ -170,3 +188,8 @@ class DeepCacheSession:
                 self._streams.popitem(last=False)
         self._streams.move_to_end(key)
         return stream
+
+
+def _is_due(schedule: ReuseSchedule, evaluations: range) -> bool:
+    """Whether one of these is to be a full pass: the one that runs, or one that another cache left out before it."""
+    return any(map(schedule.is_full, evaluations))

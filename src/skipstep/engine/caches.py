@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from ..deepcache import DeepCache
 from ..deepcache._noise import log_sigmas
 from ..deepcache.pipeline import FEW_STEPS
+from ..demo import nearest_plan
 from ..errors import AdaptedPlanWarning, OptionError, PlanError
 from ..plan import Plan, fingerprint, is_exact, load_plan, plan_options
+from ..plan.presets import LOSSLESS, STRETCHABLE, preset
 from .models import LoadedModel
-from .presets import LOSSLESS, preset
 
 SUFFIX = ".json"
 Cache = str | DeepCache | Plan
@@ -98,25 +98,15 @@ def _from_plan(plan: Plan, model: LoadedModel, scheduler: Any, steps: int, name:
     )
 
 
-def shipped_plans(model: LoadedModel) -> dict[tuple[str, str, int], Path]:
-    """Files of the plans that ship for a model, by (preset, sampler, steps)."""
-    found: dict[tuple[str, str, int], Path] = {}
-    if not model.is_demo:  # a folder may have its name
-        return found
-    folder = Path(str(resources.files("skipstep.demo") / "plans"))
-    for file in sorted(folder.glob(f"{model.name}.*{SUFFIX}")):
-        _, name, sampler, steps = file.stem.split(".")
-        found[name, sampler, int(steps)] = file
-    return found
-
-
 def _shipped_plan(name: str, model: LoadedModel, sampler: str, steps: int, scheduler: Any) -> ResolvedCache | None:
     """The options of the shipped plan that fits best, or None."""
-    files = {key: file for key, file in shipped_plans(model).items() if key[0] == name}
-    if not files or steps < FEW_STEPS:  # too few steps to share features; the general setting warns of it
+    if not model.is_demo or steps < FEW_STEPS:  # a folder may have a demo's name
+        return None  # with too few steps to share features, the general setting warns of it
+    file = nearest_plan(model.name, preset=name, sampler=sampler, steps=steps)
+    if file is None:
         return None
-    nearest = min(files, key=lambda key: (key[1] != sampler, abs(key[2] - steps), -key[2], key[1]))
     try:
-        return _from_plan(load_plan(files[nearest]), model, scheduler, steps, name)
+        found = _from_plan(load_plan(file), model, scheduler, steps, name)
     except PlanError:  # too few or too many steps, or a sampler that visits a noise level twice
         return None
+    return found if not found.is_stretched or preset(name, model.family).spacing in STRETCHABLE else None

@@ -11,8 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from ..errors import OutputError
+from ..whole import output_errors, sync, umask
 from .media import png_bytes
-from .whole import output_errors, sync, umask
 
 _NAME = re.compile(r"frame-\d{3,}\.png")
 _MARK = {"Software": "skipstep"}  # the first text in every file, within its first bytes

@@ -8,8 +8,8 @@ from pathlib import Path
 from PIL import Image, PngImagePlugin
 
 from ..errors import OptionError, OutputError
+from ..whole import write_whole
 from .sheets import CAPTION, PANEL, side_by_side
-from .whole import write_whole
 
 __all__ = ["CAPTION", "PANEL", "check_output", "png_bytes", "side_by_side", "write_whole"]
 

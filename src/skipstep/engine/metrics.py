@@ -11,6 +11,18 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from ..errors import OptionError
+from ..plan.likeness import latent_psnr
+
+__all__ = [
+    "Frames",
+    "flicker_errors",
+    "flicker_ratio",
+    "image_psnr",
+    "image_ssim",
+    "latent_psnr",
+    "latent_relative_error",
+    "video_psnr",
+]
 
 Frames = npt.NDArray[np.uint8]  # (frames, height, width, 3)
 
@@ -23,13 +35,6 @@ def image_psnr(reference: Image.Image, image: Image.Image) -> float:
 def image_ssim(reference: Image.Image, image: Image.Image) -> float:
     """Structural similarity of 8-bit RGB pictures (Wang et al. 2004), 1 for equal ones; scikit-image's defaults."""
     return float(structural_similarity(_pixels(reference), _pixels(image), channel_axis=2, data_range=255))
-
-
-def latent_psnr(reference: Tensor, latents: Tensor) -> float:
-    """PSNR in dB of latents of any shape; the peak is the range of the reference, largest less smallest value."""
-    error = (reference.double() - latents.double()).square().mean().item()
-    peak = (reference.max() - reference.min()).item()
-    return math.inf if error == 0 else 10 * math.log10(peak**2 / error)
 
 
 def latent_relative_error(reference: Tensor, latents: Tensor) -> float:

@@ -11,10 +11,12 @@ from typing import Any
 
 from ..errors import MissingExtraError, OptionError, OutputError
 from ..plan import Planner, Trial, plan_bytes
+from ..plan.file import holds_slopes
+from ..plan.targets import Outcome
 from .media import write_whole
 from .plan_plot import Frontier, plot_frontier
 from .plan_progress import PlanProgress
-from .plan_targets import Outcome, Target, reach_target
+from .plan_targets import Target, reach_target
 from .planning import as_plan, held_out_figures, new_planner, search_settings, yardsticks
 from .prompt_bench import RunBench
 
@@ -88,17 +90,6 @@ def check_plan_output(path: Path) -> None:
     if path.is_dir():
         raise OutputError(f"{path} is a folder; give the name of a file")
     slopes = path.with_suffix(".safetensors")
-    if slopes.exists() and not _are_slopes(slopes):
+    if slopes.exists() and not holds_slopes(slopes):
         raise OptionError(f"the plan's slopes would replace {slopes}, which is not of a plan; choose another --out")
     write_whole(path, None)
-
-
-def _are_slopes(file: Path) -> bool:
-    """Whether a safetensors file is the one beside a plan."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, "pt") as tensors:
-            return "reach" in set(tensors.keys())
-    except (SafetensorError, OSError):
-        return False

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..deepcache import DeepCache, RunReport, speed_up
+from ..plan.presets import LOSSLESS
 from .models import LoadedModel
-from .presets import LOSSLESS
 from .samplers import new_scheduler
 
 

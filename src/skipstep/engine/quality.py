@@ -12,10 +12,10 @@ from PIL import Image
 
 from ..deepcache import RunReport
 from ..errors import OptionError
+from ..plan.presets import LOSSLESS
 from ._contenders import WORST, Contender, contenders_of
 from .image import GeneratedImage, ImageEngine
 from .metrics import image_psnr, image_ssim, latent_psnr, latent_relative_error
-from .presets import LOSSLESS
 from .quality_rows import Case, PicturePair, QualityResult, Row
 from .quality_study import BASELINE, QualityStudy
 

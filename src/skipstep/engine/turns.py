@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from ..deepcache import DeepCache, RunReport
 from ..deepcache.options import CALIBRATED
-from .presets import LOSSLESS
+from ..plan.presets import LOSSLESS
 
 OnPass = Callable[[int, int, str], None]  # evaluation, evaluations in all, "F" or "r"
 OnRun = Callable[[str, int], "OnPass | None"]  # "baseline" or "cached" and the round; returns who is told of passes

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..deepcache import DeepCache, RunReport, speed_up
+from ..plan.presets import LOSSLESS
 from .models import LoadedModel
-from .presets import LOSSLESS
 from .video import CHUNK, call_video_pipeline
 from .video_decode import FrameDecoder
 from .video_request import SAMPLER, VideoRequest

@@ -13,12 +13,12 @@ from types import MappingProxyType
 from PIL import Image
 
 from ..errors import OptionError, OutputError
+from ..whole import whole_file, write_whole
 from .animations import read_animation_comment, write_gif, write_webp
 from .frame_folder import check_folder, read_folder_texts, read_png_texts, write_folder
 from .picture import DAMAGED
 from .sheets import side_by_side_frames
 from .video_encode import MP4, WEBM, encode_video, read_comment, require_pyav
-from .whole import whole_file, write_whole
 
 __all__ = ["VIDEO_FORMATS", "check_video_output", "read_texts", "side_by_side_frames", "write_video"]
 

@@ -141,6 +141,17 @@ def load_plan(path: Path) -> Plan:
         raise PlanError(f"{path} is not a whole plan ({type(error).__name__}: {error}); make it anew") from error
 
 
+def holds_slopes(file: Path) -> bool:
+    """Whether a safetensors file is the one beside a plan."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "pt") as tensors:
+            return "reach" in set(tensors.keys())
+    except (SafetensorError, OSError):
+        return False
+
+
 def _beside(path: Path, name: str) -> Path:
     """The file called `name` in the folder of `path`; a plan from elsewhere must not have others read."""
     if name in ("", ".", "..") or "/" in name or "\\" in name:

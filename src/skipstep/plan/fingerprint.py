@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor
+
+from .ldm_names import diffusers_names
 
 SAMPLES = 16
 TOLERANCE = 0.05  # of a number that is about 1 apart for unlike weights, and below 0.005 for a copy in bfloat16
@@ -15,7 +18,10 @@ TOLERANCE = 0.05  # of a number that is about 1 apart for unlike weights, and be
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """A hash of the configuration and of the names and shapes of all weights, and a projection of some of them."""
+    """A hash of the names and shapes of all weights, and a projection of some of them.
+
+    diffusers' and ComfyUI's forms of one model have the same: names are diffusers'.
+    """
 
     topology: str
     weights: tuple[float, ...]
@@ -33,17 +39,25 @@ class Fingerprint:
 
 def fingerprint(unet: Any) -> Fingerprint:
     """The fingerprint of a diffusers UNet; reads 16 of its weights."""
-    named = sorted(
-        (name.replace(".base_layer", ""), parameter)
-        for name, parameter in unet.named_parameters()
-        if "lora_" not in name
-    )
-    configuration = {key: value for key, value in dict(unet.config).items() if not key.startswith("_")}
-    shapes = [(name, tuple(parameter.shape)) for name, parameter in named]
-    text = json.dumps([configuration, shapes], sort_keys=True, default=str)
-    matrices = [parameter for _, parameter in named if parameter.ndim > 1]
+    named = {
+        name.replace(".base_layer", ""): parameter for name, parameter in unet.named_parameters() if "lora_" not in name
+    }
+    return fingerprint_of(named)
+
+
+def ldm_fingerprint(weights: Mapping[str, Tensor]) -> Fingerprint:
+    """The fingerprint of an ldm UNet's weights, under the names that the UNet gives them."""
+    names = diffusers_names(weights)
+    return fingerprint_of({names[name]: weight for name, weight in weights.items()})
+
+
+def fingerprint_of(weights: Mapping[str, Tensor]) -> Fingerprint:
+    """The fingerprint of weights under diffusers' names."""
+    named = sorted(weights.items())
+    text = json.dumps([(name, tuple(weight.shape)) for name, weight in named])
+    matrices = [weight for _, weight in named if weight.ndim > 1]
     chosen = matrices[:: max(1, len(matrices) // SAMPLES)][:SAMPLES]
-    projections = tuple(round(_projection(parameter), 5) for parameter in chosen)
+    projections = tuple(round(_projection(weight), 5) for weight in chosen)
     return Fingerprint(hashlib.sha256(text.encode()).hexdigest()[:32], projections)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..errors import UnsupportedModelError
 
 
 @dataclass(frozen=True, slots=True)
-class _Path:
+class SamplerPath:
     """What the UNet is given at each evaluation of a run on numbers, and what the run ends with."""
 
     inputs: tuple[float, ...]
@@ -32,13 +33,22 @@ def output_gains(scheduler: Any) -> tuple[float, ...]:
     Raises:
         UnsupportedModelError: if the scheduler cannot be run on numbers.
     """
+    return path_gains(lambda disturbed: _run(scheduler, disturbed), type(scheduler).__name__)
+
+
+def path_gains(run: Callable[[int | None], SamplerPath], name: str) -> tuple[float, ...]:
+    """The same for any sampler: `run` gives its path with outputs 0, but 1 at the evaluation that it is told.
+
+    Raises:
+        UnsupportedModelError: if it cannot be run so, under its `name`.
+    """
     try:
-        still = _run(scheduler, None)
-        if _run(scheduler, None) != still:
+        still = run(None)
+        if run(None) != still:
             raise ValueError("its noise has no fixed seed")
         gains: list[float] = []  # last evaluation first
         for index in reversed(range(len(still.inputs))):
-            moved = _run(scheduler, index)
+            moved = run(index)
             gain = abs(moved.final - still.final)
             if gain == 0 and gains:
                 gain = abs(moved.inputs[index + 1] - still.inputs[index + 1]) * gains[-1]
@@ -46,12 +56,12 @@ def output_gains(scheduler: Any) -> tuple[float, ...]:
         return tuple(reversed(gains))
     except (TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
         raise UnsupportedModelError(
-            f"{type(scheduler).__name__} cannot be run on numbers ({error}); plans are for samplers like euler, "
-            "dpmpp_2m, ddim, heun and unipc"
+            f"{name} cannot be run on numbers ({error}); plans are for samplers like euler, dpmpp_2m, ddim, heun and "
+            "unipc"
         ) from error
 
 
-def _run(scheduler: Any, disturbed: int | None) -> _Path:
+def _run(scheduler: Any, disturbed: int | None) -> SamplerPath:
     """A run whose outputs are all 0 but one."""
     sampler = copy.deepcopy(scheduler)
     sampler.set_timesteps(sampler.num_inference_steps)
@@ -67,7 +77,7 @@ def _run(scheduler: Any, disturbed: int | None) -> _Path:
         inputs.append(float(sampler.scale_model_input(latent, timestep).mean()))
         output = torch.full_like(latent, 1.0 if index == disturbed else 0.0)
         latent = sampler.step(output, timestep, latent, return_dict=False, **noise)[0]
-    return _Path(tuple(inputs), float(latent.mean()))
+    return SamplerPath(tuple(inputs), float(latent.mean()))
 
 
 def _takes_noise(sampler: Any) -> bool:

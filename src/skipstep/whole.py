@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import OutputError
+from .errors import OutputError
 
 
 def write_whole(path: Path, data: bytes | None) -> None:
@@ -63,7 +63,7 @@ def output_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         full = error.errno == errno.ENOSPC
         reason = "no space left on the device" if full else (error.strerror or str(error)).lower()
-        raise OutputError(f"cannot write {path}: {reason}; choose another place with --out") from error
+        raise OutputError(f"cannot write {path}: {reason}; choose another place") from error
 
 
 def sync(path: Path) -> None:
