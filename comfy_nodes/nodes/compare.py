@@ -46,10 +46,12 @@ class SkipstepCompare(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("baseline", tooltip="Without the speed-up."),
+                io.Image.Output("baseline", display_name="baseline", tooltip="Without the speed-up."),
                 io.Image.Output("sped_up", display_name="sped up", tooltip="With it."),
-                io.Image.Output("difference", tooltip="How far they are apart, four times enlarged."),
-                io.String.Output("figures", tooltip="PSNR, SSIM and times."),
+                io.Image.Output(
+                    "difference", display_name="difference", tooltip="How far they are apart, four times enlarged."
+                ),
+                io.String.Output("figures", display_name="figures", tooltip="PSNR, SSIM and times."),
             ],
         )
 

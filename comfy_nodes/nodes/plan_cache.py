@@ -71,7 +71,7 @@ class SkipstepPlanCache(io.ComfyNode):
             ],
             outputs=[
                 io.Model.Output(tooltip="The model with the plan, as Apply Cache Plan gives it."),
-                io.String.Output("report", tooltip="The plan and its figures as text."),
+                io.String.Output("report", display_name="report", tooltip="The plan and its figures as text."),
             ],
         )
 

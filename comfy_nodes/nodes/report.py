@@ -34,7 +34,7 @@ class SkipstepReport(io.ComfyNode):
             ],
             outputs=[
                 io.Latent.Output(tooltip="The same latent."),
-                io.String.Output("report", tooltip="The figures as text."),
+                io.String.Output("report", display_name="report", tooltip="The figures as text."),
             ],
         )
 

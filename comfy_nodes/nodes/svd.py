@@ -42,7 +42,7 @@ class SkipstepSVDSpeedup(io.ComfyNode):
             ],
             outputs=[
                 io.Model.Output(tooltip="The same model, sped up when it is sampled from."),
-                io.String.Output("memory", tooltip="What the stored features take."),
+                io.String.Output("memory", display_name="memory", tooltip="What the stored features take."),
             ],
         )
 

@@ -63,7 +63,9 @@ def _compiled(node_id: str, given: Any, wish: Wish) -> tuple[Any, str]:
     device = compute_device()
     if device != "cuda":
         return given, f"not compiled: OneDiff compiled for NVIDIA GPUs, and this is {device}"
-    node = NODE_CLASS_MAPPINGS[node_id]
+    node = NODE_CLASS_MAPPINGS.get(node_id)
+    if node is None:
+        return given, "not compiled: this release of skipstep has no nodes that compile yet"
     try:
         made = node.execute(given, backend=_BACKEND, mode=wish.mode, shapes=wish.shapes, verify=False)
     except (BackendError, UnsupportedModelError) as error:

@@ -134,6 +134,31 @@ def test_presets_with_an_adaptive_sampler(studio: Studio, sampling: Any, name: s
     assert ("evenly" in sampling.speedup_of(model).record.latest.source) == (name != "lossless")
 
 
+def test_a_tolerance_decides_as_it_goes(studio: Studio, sampling: Any) -> None:
+    model = sampling.speed_up(studio.sdxl.model, cache=DeepCache(tolerance=0.2))
+    first = drawn(studio, model)
+    ran = kinds(sampling, model)
+    assert ran.startswith("F")
+    assert ran.endswith("F")
+    assert "r" in ran
+    assert torch.equal(drawn(studio, model), first)
+    strict = sampling.speed_up(studio.sdxl.model, cache=DeepCache(tolerance=0.001))
+    drawn(studio, strict)
+    assert kinds(sampling, strict).count("F") > ran.count("F")
+
+
+def test_branches_may_be_mixed(studio: Studio, sampling: Any) -> None:
+    """A prompt that begins within the run begins with a full pass, and then follows the plan."""
+    scene = SCENES["prompt-switch"](studio)  # of four evaluations, the third has the other prompt
+    for passes, expected in (((None, 0, 4, 4), "FrFr"), ((None, 4, 0, None), "FrFF")):
+        model = sampling.speed_up(scene.tiny.model, cache=DeepCache(passes=passes, forecast="verbatim"))
+        mixed = scene.drawing(studio.core, replace(scene.tiny, model=model), "euler")
+        assert kinds(sampling, model) == expected
+        one = sampling.speed_up(model, cache=DeepCache(full_evaluations=(0, 2, 3)[: 2 + (passes[3] is None)]))
+        assert not torch.equal(scene.drawing(studio.core, replace(scene.tiny, model=one), "euler"), mixed)
+        assert kinds(sampling, one) == expected
+
+
 @pytest.mark.parametrize(("start", "end"), [(0.25, 0.75), (0.0, 0.5), (0.4, 1.0), (0.5, 0.501)])
 @pytest.mark.parametrize("sampler", ["euler", "heun"])
 def test_windows(studio: Studio, sampling: Any, sampler: str, start: float, end: float) -> None:

@@ -39,7 +39,8 @@ def words_of(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def named(name: str, tooltip: str | None) -> dict[str, str]:
-    return {"name": name, **({"tooltip": tooltip} if tooltip else {})}
+    """Without a tooltip of several lines: the last ones tell of this machine, and no file can."""
+    return {"name": name, **({"tooltip": tooltip} if tooltip and "\n" not in tooltip else {})}
 
 
 def leaves(tree: dict[str, Any], path: str = "") -> dict[str, str]:
