@@ -7,6 +7,9 @@ from typing import Any
 from .apply_plan import SkipstepApplyPlan
 from .checkpoint_loader import SkipstepCheckpointLoader
 from .compare import SkipstepCompare
+from .compile_controlnet import SkipstepCompileControlNet
+from .compile_model import SkipstepCompileModel
+from .compile_vae import SkipstepCompileVAE
 from .deepcache import SkipstepDeepCache
 from .demo_checkpoint import SkipstepDemoCheckpoint, SkipstepDemoVideoCheckpoint
 from .plan_cache import SkipstepPlanCache
@@ -18,6 +21,9 @@ NODES: tuple[Any, ...] = (
     SkipstepSVDSpeedup,
     SkipstepApplyPlan,
     SkipstepPlanCache,
+    SkipstepCompileModel,
+    SkipstepCompileVAE,
+    SkipstepCompileControlNet,
     SkipstepCheckpointLoader,
     SkipstepReport,
     SkipstepCompare,

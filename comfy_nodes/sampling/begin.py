@@ -8,6 +8,7 @@ from typing import Any
 from skipstep.deepcache.storage import SAME
 from skipstep.errors import OptionError
 
+from .core_compile import run_compiler
 from .resolve import resolve_cache
 from .run import CachedRun, Plot
 from .samplers import sampler_run
@@ -48,4 +49,4 @@ def begin_run(speedup: Speedup, guider: Any, sampler: Any, sigmas: Any) -> Cache
         end_step=end,
         guidance_scale=float(scale) if isinstance(scale, (int, float)) else None,
     )
-    return CachedRun(speedup, plot)
+    return CachedRun(replace(speedup, compiler=run_compiler(speedup, guider)), plot)

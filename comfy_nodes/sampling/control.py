@@ -79,15 +79,18 @@ class _Network:
         return {"middle": [], "output": [*made, *[None] * (blocks - len(made))]}
 
     def _part(self, branch: int) -> Any:
-        if branch not in self._parts:
-            whole = self._whole
-            self._parts[branch] = module_view(
+        def cut(whole: Any) -> Any:
+            return module_view(
                 whole,
                 input_blocks=whole.input_blocks[: branch + 1],
                 zero_convs=whole.zero_convs[: branch + 1],
                 middle_block=_Nothing(),
                 middle_block_out=_Nothing(),
             )
+
+        if branch not in self._parts:
+            compiled = getattr(self._whole, "part", None)
+            self._parts[branch] = cut(self._whole) if compiled is None else compiled(branch, cut)
         return self._parts[branch]
 
 

@@ -114,6 +114,8 @@ class CachedRun:
         for _, session in self._sessions.values():
             session.close()
         self._sessions.clear()
+        if hasattr(self._split, "rest"):
+            self._split.rest()  # a compiler's graphs let ComfyUI move the weights
 
     def _log_sigma(self, options: Any) -> float | None:
         levels = self._plot.sampler.log_sigmas

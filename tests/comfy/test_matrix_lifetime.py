@@ -16,13 +16,15 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from host.drawings import ksampler
 from host.models import Sampling, draw, empty_latent, load_sdxl
+from host.remains import Remains
 from host.scenes import SCENES, Studio
 
-from skipstep.deepcache import DeepCache
-from skipstep.deepcache.storage import FeatureStore
+from skipstep.deepcache import DeepCache, DeepCacheSession, LdmUNetSplit, ResponseSession
 
 if TYPE_CHECKING:
-    from host.process import Core
+    from collections.abc import Iterator
+
+    from host.process import Core, Pack
 
 EVALUATIONS = 6
 OPTIONS = {
@@ -33,39 +35,17 @@ OPTIONS = {
 drawing = ksampler(steps=EVALUATIONS)
 
 
-class Remains:
-    """Looks for what may be left of runs."""
-
-    def __init__(self) -> None:
-        self.features: list[Any] = []
-
-    def check(self, model: Any) -> None:
-        """Nothing is left, in memory or on a ModelPatcher."""
-        gc.collect()
-        assert self.features
-        assert not [tensor for tensor in (reference() for reference in self.features) if tensor is not None]
-        assert _alive("CachedRun", "DeepCacheSession", "ResponseSession", "LdmUNetSplit") == []
-        assert "skipstep" not in model.model_options["transformer_options"]
-
-
-def _alive(*names: str) -> list[str]:
-    return [type(thing).__name__ for thing in gc.get_objects() if type(thing).__name__ in names]
-
-
 @pytest.fixture
-def remains(monkeypatch: pytest.MonkeyPatch) -> Remains:
-    """Sees every tensor of features that is stored."""
-    watching, put = Remains(), FeatureStore.put
-
-    def watched(self: FeatureStore, tensor: torch.Tensor) -> Any:
-        place = put(self, tensor)
-        watching.features += [weakref.ref(tensor), weakref.ref(place)]
-        return place
-
-    monkeypatch.setattr(FeatureStore, "put", watched)
-    gc.collect()
-    assert _alive("CachedRun") == []
-    return watching
+def remains(pack: Pack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Remains]:
+    """Sees what runs make."""
+    watching = Remains()
+    watching.watch_features(monkeypatch)
+    cached_run = pack.module("comfy_nodes.sampling.run").CachedRun
+    for kind in (cached_run, DeepCacheSession, ResponseSession, LdmUNetSplit):
+        watching.watch(monkeypatch, kind)
+    gc.freeze()  # what is there already need not be looked through
+    yield watching
+    gc.unfreeze()
 
 
 def run(studio: Studio, model: Any, *, sampler: Any = None, callback: Any = None) -> torch.Tensor:

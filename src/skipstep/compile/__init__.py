@@ -1,14 +1,17 @@
 """Compiled graphs of both passes: one for each pass, branch and shape, on several backends."""
 
 from .backend import Availability, Backend, CompileOptions, PassSpec
+from .backends import BACKENDS, available_backends, new_backend
+from .calls import CompiledCalls
 from .compiled_unet import CompiledUNet
-from .compiler import BACKENDS, Compiler, available_backends, new_backend
+from .compiler import Compiler
 from .counters import CompileCounters
 from .kernels import KernelFolder, default_kernels
 from .onediff import register_with_onediff
 from .room import Cleared
 from .split import CompiledSplit
 from .store import GraphStore, StoredGraph, default_store
+from .torch_compile import TorchCompileBackend
 from .verify import check_outputs, relative_error
 
 __all__ = [
@@ -18,6 +21,7 @@ __all__ = [
     "Cleared",
     "CompileCounters",
     "CompileOptions",
+    "CompiledCalls",
     "CompiledSplit",
     "CompiledUNet",
     "Compiler",
@@ -25,6 +29,7 @@ __all__ = [
     "KernelFolder",
     "PassSpec",
     "StoredGraph",
+    "TorchCompileBackend",
     "available_backends",
     "check_outputs",
     "default_kernels",

@@ -80,8 +80,12 @@ class _Package:
         if missing:
             raise ValueError(f"the package has constants that the model has not: {', '.join(missing[:3])}")
         # the package keeps pointers only, so the tensors have to outlive it
-        self._weights = {name: own[name].detach() for name in names}
+        self._weights: dict[str, Tensor] = {name: own[name].detach() for name in names}
         self._run.load_constants(self._weights, check_full_update=True, user_managed=True)
+
+    def rest(self) -> None:
+        """Let go of the module's tensors; not to be called before `refresh`."""
+        self._weights = {}
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         return tuple(self._run(*map(_laid_out, tensors, self._strides)))

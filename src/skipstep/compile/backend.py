@@ -110,3 +110,11 @@ class RefreshableGraph(Protocol):
     def refresh(self, module: nn.Module) -> None:
         """Take the weights anew from the module that it was compiled from."""
         ...
+
+
+class RestingGraph(RefreshableGraph, Protocol):
+    """One that holds the model's own tensors, which a host that moves models would not get back."""
+
+    def rest(self) -> None:
+        """Let go of them; `refresh` comes before the next call."""
+        ...

@@ -8,19 +8,21 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import CompileFallbackWarning
 from ._memory import raise_if_out_of_memory
-from .backend import Backend, CompileOptions, Graph, PassSpec, RefreshableGraph
+from ._obstacle import Obstacle
+from .backend import Backend, CompileOptions, Graph, PassSpec, RefreshableGraph, RestingGraph
 from .counters import CompileCounters
 from .eager import EagerBackend
 from .verify import check_outputs
 
 log = logging.getLogger("skipstep.compile")
+Made = TypeVar("Made")
 OnCompile = Callable[[str, float | None], None]  # what, and its seconds; None when it begins
 
 
@@ -38,6 +40,7 @@ class _Entry:
     name: str
     module: nn.Module
     graph: Graph | None  # None: this pass runs eagerly
+    is_resting: bool = False  # the graph needs the model's weights before it runs
 
 
 class Graphs:
@@ -59,7 +62,7 @@ class Graphs:
         self._counters = counters
         self._on_compile = on_compile
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
-        self._strangers: set[type] = set()
+        self._told: set[Obstacle] = set()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -72,16 +75,18 @@ class Graphs:
             if len(self._entries) > self._options.max_graphs:
                 self._entries.popitem(last=False)
         self._entries.move_to_end(key)
+        if entry.is_resting:
+            self._refresh(entry)
         return self._outputs(entry, inputs)
 
-    def without(self, module: nn.Module, inputs: tuple[Tensor, ...], stranger: type) -> tuple[Tensor, ...]:
-        """What a pass makes of a call that no graph can be named after, since a `stranger` is among its arguments."""
-        if stranger not in self._strangers and not isinstance(self._backend, EagerBackend):
-            self._strangers.add(stranger)
-            named = f"{stranger.__module__}.{stranger.__qualname__}".removeprefix("builtins.")
-            reason = "graphs take tensors and plain values"
-            self._warn(f"calls with {named}: {reason}", f"calls with {named}, which run eagerly: {reason}")
-        return self._eagerly(module, inputs)
+    def without(self, run: Callable[[], Made], obstacle: Obstacle) -> Made:
+        """What a call makes that no graph can serve; why is said once."""
+        if obstacle not in self._told and not isinstance(self._backend, EagerBackend):
+            self._told.add(obstacle)
+            what, reason = obstacle.what, obstacle.reason
+            self._warn(f"{what}: {reason}", f"{what}, which run eagerly: {reason}")
+        self._counters.eager += 1
+        return run()
 
     def clear(self) -> None:
         """Let go of all."""
@@ -91,11 +96,18 @@ class Graphs:
         """Hand the model's present weights to the graphs that hold weights of their own."""
         try:
             for entry in self._entries.values():
-                if hasattr(entry.graph, "refresh"):
+                if hasattr(entry.graph, "refresh") and not entry.is_resting:
                     self._refresh(entry)
         except BaseException:  # an interrupt must not leave graphs with the weights of before
             self._entries.clear()
             raise
+
+    def rest(self) -> None:
+        """Have graphs let go of the model's weights, which each is handed again before it runs."""
+        for entry in self._entries.values():
+            if hasattr(entry.graph, "rest"):
+                cast(RestingGraph, entry.graph).rest()
+                entry.is_resting = True
 
     def _refresh(self, entry: _Entry) -> None:
         graph = cast(RefreshableGraph, entry.graph)
@@ -106,6 +118,7 @@ class Graphs:
             entry.graph = None
         else:
             self._counters.refreshes += 1
+        entry.is_resting = False
 
     def _outputs(self, entry: _Entry, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         if entry.graph is not None:

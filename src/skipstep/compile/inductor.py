@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from types import FunctionType
 from typing import Any
-from weakref import finalize
 
 import torch
-from torch import Tensor, nn
-from torch.fx.experimental import _config
+from torch import nn
 
 from ..deepcache import module_view
+from ._dynamo import RECOMPILE_LIMIT, compiled, replaying, trace
 from ._upstream import without_torch_warnings
 from .backend import Availability, CompileOptions, Graph, PassSpec
 from .counters import CompileCounters
@@ -35,14 +33,12 @@ class InductorBackend:
             "backend": _counting(spec.counters, inductor_settings(spec.options)),
             "dynamic": spec.options.dynamic,
             "fullgraph": True,
-            "recompile_limit": 64,  # of one graph; torch 2.13's stubs do not know it
+            "recompile_limit": RECOMPILE_LIMIT,
         }
         blocks = _repeated_blocks(module) if spec.options.regional else set()
-        graph: Any = _with_compiled(blocks, module, settings) if blocks else _compiled(module, settings)
-        # a first size that is square must not make a dynamic graph one for squares only
-        with _config.patch(use_duck_shape=False):  # type: ignore[attr-defined]
-            graph(*spec.example)  # compiles now, so that what goes wrong is known here
-        return _marked(graph) if spec.options.cuda_graphs else graph
+        graph: Any = _with_compiled(blocks, module, settings) if blocks else compiled(module, settings)
+        trace(graph, spec.example)
+        return replaying(graph) if spec.options.cuda_graphs else graph
 
 
 def inductor_availability() -> Availability:
@@ -68,28 +64,6 @@ def inductor_settings(options: CompileOptions) -> dict[str, Any]:
     }
 
 
-def _compiled(call: Callable[..., Any], settings: dict[str, Any]) -> Any:
-    """The call, compiled as a function whose code and globals are its own.
-
-    Torch counts graphs by the code that they were traced from and stops at 256 (`accumulated_recompile_limit`), which
-    the `forward` of all passes would reach in a long-lived process. It puts what it made among the globals, where its
-    guards hold it as long as the UNet lives.
-    """
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        return call(*args, **kwargs)
-
-    own = FunctionType(run.__code__.replace(), dict(run.__globals__), run.__name__, None, run.__closure__)
-    graph: Any = torch.compile(own, **settings)
-    finalize(graph, _let_go, own.__globals__)
-    return graph
-
-
-def _let_go(names: dict[str, Any]) -> None:
-    """Of the values; torch will delete the names, and expects them to be there."""
-    names.update(dict.fromkeys(names))
-
-
 def _counting(counters: CompileCounters, settings: dict[str, Any]) -> Callable[[Any, Any], Any]:
     """Inductor as a dynamo backend, which is called once for each graph that is traced."""
     with without_torch_warnings():
@@ -106,32 +80,23 @@ def _counting(counters: CompileCounters, settings: dict[str, Any]) -> Callable[[
     return compile_graph
 
 
-def _marked(graph: Graph) -> Graph:
-    """Copies of the outputs, since the next replay writes over those of a recorded graph."""
-
-    def replay(*tensors: Tensor) -> tuple[Tensor, ...]:
-        torch.compiler.cudagraph_mark_step_begin()
-        return tuple(output.clone() for output in graph(*tensors))
-
-    return replay
-
-
-def _repeated_blocks(module: nn.Module) -> set[nn.Module]:
-    """The blocks that diffusers calls repeated; a shallow reuse pass has none, and is compiled whole in little time."""
-    unet: Any = module.unet
-    names = getattr(unet, "_repeated_blocks", None)
+def _repeated_blocks(module: Any) -> set[nn.Module]:
+    """The repeated blocks of a pass; a shallow reuse pass has none, and is compiled whole in little time."""
+    part = getattr(module, "unet", module)
+    names = getattr(module, "repeated", None) or getattr(part, "_repeated_blocks", None)  # ours, or diffusers'
     if not names:
-        raise ValueError(f"{type(unet).__name__} names no repeated blocks, which regional compilation is of")
-    return {block for block in unet.modules() if type(block).__name__ in names}
+        raise ValueError(f"{type(part).__name__} names no repeated blocks, which regional compilation is of")
+    return {block for block in module.modules() if type(block).__name__ in names}
 
 
 def _with_compiled(blocks: set[nn.Module], module: nn.Module, settings: dict[str, Any]) -> Any:
     """A view of the pass in which the blocks are compiled, by one call for all: alike ones share a graph."""
-    run = _compiled(_call, settings)
+    run = compiled(_call, settings)
+    untold = getattr(module, "untold", ())
 
     def view(part: nn.Module) -> nn.Module:
         if part in blocks:
-            return _Region(part, run)
+            return _Region(part, run, untold)
         children = {name: view(child) for name, child in part.named_children()}
         changed = {name: child for name, child in children.items() if child is not getattr(part, name)}
         made: nn.Module = module_view(part, **changed) if changed else part
@@ -145,13 +110,15 @@ def _call(block: nn.Module, *args: Any, **kwargs: Any) -> Any:
 
 
 class _Region(nn.Module):
-    """A block in a pass that is not compiled around it."""
+    """A block in a pass that is not compiled around it; it is not told the arguments of these names."""
 
-    def __init__(self, block: nn.Module, run: Callable[..., Any]) -> None:
+    def __init__(self, block: nn.Module, run: Callable[..., Any], untold: tuple[str, ...]) -> None:
         super().__init__()
         self.block = block
         self._run = run
+        self._untold = untold
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The block's output."""
-        return self._run(self.block, *args, **kwargs)
+        told = {name: value for name, value in kwargs.items() if name not in self._untold}
+        return self._run(self.block, *args, **told)

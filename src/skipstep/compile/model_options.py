@@ -10,6 +10,7 @@ import torch
 
 from ..errors import BackendError, OptionError
 from .backend import CompileOptions
+from .placement import with_gradients, without_gradients
 
 Undo = Callable[[], None]
 
@@ -21,6 +22,8 @@ def set_model_options(unet: Any, options: CompileOptions) -> list[Undo]:
         OptionError: if this UNet has no such switch.
         BackendError: if xformers is not here or cannot serve this UNet, with the reason.
     """
+    if hasattr(unet, "output_blocks"):
+        return _set_ldm_options(unet, options)
     if options.fused_qkv and not hasattr(unet, "fuse_qkv_projections"):
         raise OptionError(f"fused_qkv is not for {type(unet).__name__}, which cannot fuse; leave it out")
     undo: list[Undo] = []
@@ -36,6 +39,15 @@ def set_model_options(unet: Any, options: CompileOptions) -> list[Undo]:
             undo.pop()()
         raise
     return undo
+
+
+def _set_ldm_options(unet: Any, options: CompileOptions) -> list[Undo]:
+    default = CompileOptions()
+    for name in ("attention", "channels_last", "fused_qkv"):
+        if getattr(options, name) != getattr(default, name):
+            raise OptionError(f"{name} is not for {type(unet).__name__}, whose host chooses it; leave it out")
+    asking = without_gradients(unet)
+    return [lambda: with_gradients(asking)]
 
 
 def _fuse_projections(unet: Any) -> Undo:

@@ -23,6 +23,7 @@ class OpenVINOBackend:
 
     name = "openvino"
     supports = frozenset({"precision"})
+    copies_weights = True
 
     def __init__(self, store: GraphStore) -> None:
         self._store = store

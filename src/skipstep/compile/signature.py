@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
+from ._obstacle import Obstacle
+
 Described = tuple[tuple[int, ...], torch.dtype, torch.device]
 _PLAIN = (int, float, str, torch.dtype, type(None))
 
@@ -42,6 +44,14 @@ class CallTree:
     def stranger(self) -> type | None:
         """What an argument is that is neither a tensor nor plain data, so that no graph can be named after it."""
         return next((type(leaf) for leaf in self.leaves if not isinstance(leaf, _PLAIN)), None)
+
+    @property
+    def obstacle(self) -> Obstacle | None:
+        """That there is a stranger."""
+        if self.stranger is None:
+            return None
+        named = f"{self.stranger.__module__}.{self.stranger.__qualname__}".removeprefix("builtins.")
+        return Obstacle(f"calls with {named}", "graphs take tensors and plain values")
 
     @property
     def key(self) -> Hashable:

@@ -8,26 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..deepcache import DiffusersUNetSplit, tapped_cuts
 from .backend import Backend, CompileOptions
 from .counters import CompileCounters
 from .graphs import Graphs, OnCompile, Pass
-from .passes import FullPass, ReusePass
-from .signature import CallTree, ambient, described, digest, machine, on_one_device
+from .signature import CallTree, ambient, described, digest, machine
+from .unet_cuts import PassCall, UNetCuts
 from .watch import ModelWatch, traced_state
 
 log = logging.getLogger("skipstep.compile")
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """Which pass, in words and by the skips that its code depends on."""
-
-    name: str
-    cuts: tuple[int, ...]
-    make: Callable[[CallTree], nn.Module]
 
 
 class CompiledSplit:
@@ -42,6 +32,7 @@ class CompiledSplit:
         unet: Any,
         branches: tuple[int, ...],
         *,
+        cuts: UNetCuts,
         backend: Backend,
         options: CompileOptions,
         counters: CompileCounters,
@@ -55,9 +46,9 @@ class CompiledSplit:
         self._options = options
         self._model = model
         self._turn = turn
-        self._output_class: Callable[[Tensor], Any] | None = None
         self._graphs = Graphs(backend=backend, options=options, counters=counters, on_compile=on_compile)
-        self._cut()
+        self._cuts = cuts
+        self._watch = ModelWatch(unet)
 
     @property
     def branch(self) -> int:
@@ -68,12 +59,10 @@ class CompiledSplit:
         """The UNet's output and the deep features: of the one branch, or a dictionary by branch."""
         with self._turn:
             self._follow_model()
-            cut = self._taps[-1]
-            args, kwargs = cut.before(args, kwargs)
-            kind = _Kind("full pass", self.branches, lambda tree: FullPass(self._taps, tree))
-            output, *features = self._run(kind, (), cut.named(args, kwargs))
+            call = self._cuts.full(args, kwargs)
+            output, *features = self._run(call)
             kept = dict(zip(self.branches, features, strict=True))
-            return cut.after(output), kept if len(kept) > 1 else kept[self.branch]
+            return call.finish(output), kept if len(kept) > 1 else kept[self.branch]
 
     def reuse(self, features: Tensor, *args: Any, **kwargs: Any) -> Any:
         """The UNet's output if its deep features at the one branch were `features`."""
@@ -83,57 +72,44 @@ class CompiledSplit:
         """The reuse pass of one of the branches."""
         return _Branch(self, branch)
 
+    def rest(self) -> None:
+        """Hold none of the model's weights until the next pass, so that a host may move them; code stays."""
+        with self._turn:
+            self._graphs.rest()
+
     def _reuse(self, branch: int, features: Tensor, *args: Any, **kwargs: Any) -> Any:
         with self._turn:
-            cut = self._cuts[branch]
-            args, kwargs = cut.before((), cut.reuse_inputs(features, args, kwargs))
-            kind = _Kind(f"reuse pass at branch {branch}", (branch,), lambda tree: ReusePass(cut, tree))
-            (output,) = self._run(kind, (features,), cut.named(args, kwargs))
-            return cut.after(output)
-
-    def _cut(self) -> None:
-        self._taps = tapped_cuts(self.unet, self.branches)
-        self._cuts = {branch: DiffusersUNetSplit(self.unet, branch) for branch in self.branches}
-        self._watch = ModelWatch(self.unet)
+            call = self._cuts.reuse(branch, features, args, kwargs)
+            (output,) = self._run(call)
+            return call.finish(output)
 
     def _follow_model(self) -> None:
         if self._watch.is_changed():
             if len(self._graphs):
                 log.warning("the UNet was changed (a LoRA, FreeU, attention); its passes are compiled anew")
             self._graphs.clear()
-            self._cut()
+            self._cuts.cut()
+            self._watch = ModelWatch(self.unet)
         elif self._watch.are_weights_changed():
+            self._cuts.weights_changed()
             self._graphs.refresh()
 
-    def _run(self, kind: _Kind, first: tuple[Tensor, ...], named: dict[str, Any]) -> Any:
-        """Outputs of a pass, the UNet's own first, in the container that the caller wants."""
-        call = {**on_one_device(named), "return_dict": False}
+    def _run(self, call: PassCall) -> tuple[Tensor, ...]:
         # in one order, or the same call by position and by name would be two graphs
-        tree, tensors = CallTree.of((), dict(sorted(call.items())))
-        wrap = self._container(named, lambda: tree.rebuild(tensors)[1])
-        inputs = (*first, *tensors)
-        if tree.stranger is not None:
-            output, *features = self._graphs.without(kind.make(tree), inputs, tree.stranger)
-            return wrap(output), *features
+        tree, tensors = CallTree.of((), dict(sorted(call.inputs.items())))
+        inputs = (*call.first, *tensors)
+        obstacle = call.obstacle or tree.obstacle
+        if obstacle is not None:
+            return self._graphs.without(call.plainly or (lambda: call.make(tree)(*inputs)), obstacle)
         around = ambient(inputs[0].device)
-        key = (kind.name, kind.cuts, tree.key, around, () if self._options.dynamic else described(inputs))
+        key = (call.name, call.branches, tree.key, around, () if self._options.dynamic else described(inputs))
 
         def make() -> Pass:
-            name, module = f"{kind.name}, {' x '.join(map(str, named['sample'].shape))}", kind.make(tree)
+            name, module = f"{call.name}, {' x '.join(map(str, call.sample.shape))}", call.make(tree)
             state, here = traced_state(module), machine(inputs[0].device)
             return Pass(name, module, digest(self._model(), state, key, self._options.of_code, here))
 
-        output, *features = self._graphs(key, inputs, make)
-        return wrap(output), *features
-
-    def _container(self, named: dict[str, Any], copied: Callable[[], dict[str, Any]]) -> Callable[[Tensor], Any]:
-        """What the UNet puts its output into: a tuple, or its own class where `return_dict` is not False."""
-        if not named.get("return_dict", True):
-            return lambda output: (output,)
-        if self._output_class is None:  # known only from an output; the UNet empties the lists that it is given
-            self._output_class = type(self._taps[0].tapped(**{**copied(), "return_dict": True}))
-            self._taps[0].take()
-        return self._output_class
+        return self._graphs(key, inputs, make)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
+from operator import is_
 from typing import Any
+from weakref import ref
 
 from torch import Tensor, nn
 
@@ -25,7 +27,7 @@ class ModelWatch:
         self._module = module
         self._seen = list(_state(module))
         self._snapshot = Snapshot(module)
-        self._weights = _weights(self._snapshot.tensors())
+        self._weights = _Weights(self._snapshot.tensors())
 
     def is_changed(self) -> bool:
         """Whether a graph traced from the module would now be another."""
@@ -44,8 +46,8 @@ class ModelWatch:
 
         A write through `.data` leaves no trace, and is not seen.
         """
-        before, self._weights = self._weights, _weights(self._snapshot.tensors())
-        return before != self._weights
+        before, self._weights = self._weights, _Weights(self._snapshot.tensors())
+        return not before.are(self._weights)
 
 
 def traced_state(module: nn.Module) -> tuple[str, ...]:
@@ -79,15 +81,23 @@ def _state(module: nn.Module) -> Iterator[Any]:
 
 
 def _plain(value: Any) -> Iterator[Any]:
-    """The value itself, or what is plain in it: active adapters are lists, their scales are dictionaries."""
+    """The value itself, or what is plain in it: active adapters are lists, their scales are dictionaries.
+
+    Functions in a list are what makes weights anew (ComfyUI's), and themselves.
+    """
     if isinstance(value, float):
         yield float(f"{value:.12g}")  # diffusers multiplies a LoRA's scale for a pass and divides it again
     elif isinstance(value, _PLAIN):
         yield value
     elif isinstance(value, (list, tuple)):
-        yield tuple(plain for item in value if isinstance(item, _PLAIN) for plain in _plain(item))
+        yield tuple(plain for item in value for plain in ([item] if callable(item) else _plain_item(item)))
     elif isinstance(value, dict):
-        yield tuple((name, plain) for name, item in value.items() if isinstance(item, _PLAIN) for plain in _plain(item))
+        yield tuple((name, plain) for name, item in value.items() for plain in _plain_item(item))
+
+
+def _plain_item(item: Any) -> Iterator[Any]:
+    if isinstance(item, _PLAIN):
+        yield from _plain(item)
 
 
 def _word(value: Any) -> str:
@@ -103,5 +113,17 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     return chain(module.named_parameters(), module.named_buffers())
 
 
-def _weights(tensors: list[Tensor]) -> list[tuple[int, int]]:
-    return [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
+class _Weights:
+    """Which tensors a module had, and what tells that one was written to; none is held.
+
+    A new tensor may lie where a deleted one was.
+    """
+
+    def __init__(self, tensors: list[Tensor]) -> None:
+        self._objects = [*map(ref, tensors)]
+        self._marks = [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
+
+    def are(self, others: _Weights) -> bool:
+        """Whether these are the same tensors with the same in them."""
+        mine, theirs = self._objects, others._objects  # a tensor has one reference to it for as long as one is held
+        return len(mine) == len(theirs) and all(map(is_, mine, theirs)) and self._marks == others._marks

@@ -10,7 +10,7 @@ from .diffusers_unet import DiffusersUNetSplit, count_skips
 from .flops import InputShapes
 from .forecast import Forecast, LinearForecast, QuadraticForecast, VerbatimForecast
 from .history import FeatureHistory, Position
-from .ldm_unet import LdmMixedSplit, LdmUNetSplit, count_ldm_skips
+from .ldm_unet import LdmMixedSplit, LdmUNetSplit, count_ldm_skips, ldm_call
 from .mixed_unet import DiffusersMixedSplit, tapped_cuts
 from .options import DeepCache
 from .pipeline import AttachedRun, attach, speed_up
@@ -75,6 +75,7 @@ __all__ = [
     "count_skips",
     "image_inputs",
     "late_schedule",
+    "ldm_call",
     "module_view",
     "quadratic_schedule",
     "speed_up",

@@ -81,24 +81,37 @@ class LdmUNetSplit:
         deep = [*unet.input_blocks[branch + 1 :], unet.middle_block, *unet.output_blocks[: self._first]]
         self._transformers = sum(_is_transformer(layer) for block in deep for layer in block)
 
+    @property
+    def shallow(self) -> Any:
+        """The view of the UNet that reuse passes run."""
+        return self._shallow
+
     def full(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """The UNet's own output and the deep features (batch, channels, height, width) at the cut.
 
         For video they are (batch * frames, channels, height, width).
         """
-        output, features = _tapped(self.unet, {self._first: self.branch}, _named(args, kwargs))
+        output, features = _tapped(self.unet, {self._first: self.branch}, ldm_call(args, kwargs))
         return output, features[self.branch]
 
     def reuse(self, features: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """The UNet's output if its deep features were `features`, which is not written to."""
-        inputs = _patched(_named(args, kwargs), self._renumber, without=("middle_block_after_patch",))
+        return self.reuse_through(self._shallow, features, self.reuse_call(args, kwargs))
+
+    def reuse_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of a UNet call that are left for `shallow`, by name."""
+        inputs = ldm_call(args, kwargs)
         control = inputs["control"]
         if control is not None:
             output = list(control.get("output") or ())[: self.branch + 1]
             inputs["control"] = {**control, "middle": [], "output": output}
+        return inputs
+
+    def reuse_through(self, shallow: Any, features: Tensor, inputs: dict[str, Any]) -> Tensor:
+        """A reuse pass over `shallow` or a view of it, which has the same place for features."""
         self._slot.features = features
         try:
-            made: Tensor = self._shallow._forward(**inputs)
+            made: Tensor = shallow._forward(**_patched(inputs, self._renumber, without=("middle_block_after_patch",)))
         finally:
             self._slot.features = None
         return made
@@ -127,15 +140,19 @@ class LdmMixedSplit:
 
     def full(self, *args: Any, **kwargs: Any) -> tuple[Tensor, dict[int, Tensor]]:
         """The UNet's own output and the deep features (batch, channels, height, width) of every branch."""
-        return _tapped(self.unet, self._taps, _named(args, kwargs))
+        return self.full_through(self.unet, ldm_call(args, kwargs))
+
+    def full_through(self, unet: Any, inputs: dict[str, Any]) -> tuple[Tensor, dict[int, Tensor]]:
+        """The same of the UNet or of a view of it, for arguments by name."""
+        return _tapped(unet, self._taps, inputs)
 
     def at(self, branch: int) -> LdmUNetSplit:
         """The cut at one of the branches."""
         return self._cuts[branch]
 
 
-def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """All arguments of a call by name."""
+def ldm_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """All arguments of a call of an ldm UNet by name."""
     return {"control": None, **dict(zip(_ARGUMENTS, args, strict=False)), **kwargs}
 
 
