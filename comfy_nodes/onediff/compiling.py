@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from skipstep.compile import CompileOptions
 from skipstep.errors import BackendError, UnsupportedModelError
 
-# of the widgets of our own nodes
+from .. import compiling
+from ..compiling.choices import CUDA_GRAPHS, DEFAULT, DYNAMIC, EXACT, MAX_AUTOTUNE
+
 _BACKEND = "inductor"
-_DEFAULT, _MAX_AUTOTUNE, _CUDA_GRAPHS = "default", "max autotune", "cuda graphs"
-_EXACT, _DYNAMIC = "exact", "dynamic"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,32 +21,32 @@ class Wish:
     """What was asked of a compiler in OneDiff's words, in those of our nodes' widgets."""
 
     compiles: bool = True
-    mode: str = _DEFAULT
-    shapes: str = _EXACT
+    mode: str = DEFAULT
+    shapes: str = EXACT
 
 
 def wish_of_mode(mode: str, *, dynamic: bool) -> Wish:
     """The wish of a `mode` of torch.compile ("reduce-overhead") or of nexfort ("max-autotune:cudagraphs")."""
     words = mode.split(":")
-    ours = _CUDA_GRAPHS if "reduce-overhead" in words or "cudagraphs" in words else _DEFAULT
+    ours = CUDA_GRAPHS if "reduce-overhead" in words or "cudagraphs" in words else DEFAULT
     if any(word.startswith("max-autotune") for word in words):
-        ours = _MAX_AUTOTUNE
-    return Wish(mode=ours, shapes=_DYNAMIC if dynamic else _EXACT)
+        ours = MAX_AUTOTUNE
+    return Wish(mode=ours, shapes=DYNAMIC if dynamic else EXACT)
 
 
 def compile_model(model: Any, wish: Wish) -> tuple[Any, str]:
     """A MODEL compiled as wished for, and how that is called today, or the same and why it is not compiled."""
-    return _compiled("SkipstepCompileModel", model, wish)
+    return _compiled(compiling.compile_model, model, wish, node="Compile Model")
 
 
 def compile_vae(vae: Any, wish: Wish) -> tuple[Any, str]:
     """The same of a VAE."""
-    return _compiled("SkipstepCompileVAE", vae, wish)
+    return _compiled(compiling.compile_vae, vae, wish, node="Compile VAE")
 
 
 def compile_control_net(control_net: Any, wish: Wish) -> tuple[Any, str]:
     """The same of a ControlNet."""
-    return _compiled("SkipstepCompileControlNet", control_net, wish)
+    return _compiled(compiling.compile_control_net, control_net, wish, node="Compile ControlNet")
 
 
 def compute_device() -> str:
@@ -54,22 +56,16 @@ def compute_device() -> str:
     return str(get_torch_device().type)
 
 
-def _compiled(node_id: str, given: Any, wish: Wish) -> tuple[Any, str]:
-    """By our own node; what it cannot compile passes, which costs time and changes no picture."""
-    from nodes import NODE_CLASS_MAPPINGS
-
+def _compiled(make: Callable[[Any, str, CompileOptions], Any], given: Any, wish: Wish, *, node: str) -> tuple[Any, str]:
+    """As by our own node; what it cannot compile passes, which costs time and changes no picture."""
     if not wish.compiles:
         return given, "not compiled, as asked"
     device = compute_device()
     if device != "cuda":
         return given, f"not compiled: OneDiff compiled for NVIDIA GPUs, and this is {device}"
-    node = NODE_CLASS_MAPPINGS.get(node_id)
-    if node is None:
-        return given, "not compiled: this release of skipstep has no nodes that compile yet"
     try:
-        made = node.execute(given, backend=_BACKEND, mode=wish.mode, shapes=wish.shapes, verify=False)
+        made = make(given, _BACKEND, compiling.compile_options(mode=wish.mode, shapes=wish.shapes))
     except (BackendError, UnsupportedModelError) as error:
         logging.getLogger(__name__).warning("skipstep: not compiled: %s", error)
         return given, f"not compiled: {error}"
-    name = node.GET_SCHEMA().display_name
-    return made.result[0], f"{name} with backend {_BACKEND}, mode {wish.mode}, shapes {wish.shapes}"
+    return made, f"{node} with backend {_BACKEND}, mode {wish.mode}, shapes {wish.shapes}"

@@ -10,6 +10,7 @@ import comfy.controlnet
 import comfy.model_patcher
 import pytest
 import torch
+from host.frozen import FrozenBackend
 from host.graphs import SDXL
 from host.models import TinySDXL, draw, with_controlnet
 from host.onediff_graphs import CONTROLNET, NEXFORT
@@ -17,12 +18,11 @@ from host.onediff_graphs import CONTROLNET, NEXFORT
 if TYPE_CHECKING:
     from host.process import Core, Pack
 
-frozen = pytest.importorskip("host.frozen", reason="needs the compiling nodes")
 COMPILED = "Compile Model with backend inductor, mode {}, shapes {}."
 
 
-class PatientBackend(frozen.FrozenBackend):
-    supports = frozen.FrozenBackend.supports | {"max_autotune"}
+class PatientBackend(FrozenBackend):
+    supports = FrozenBackend.supports | {"max_autotune"}
 
 
 @pytest.fixture(autouse=True)

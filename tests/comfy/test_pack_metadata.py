@@ -28,7 +28,18 @@ NOT_OURS = (
     "transformers",
     "skipstep",
 )
-COMFYUI = {"torch", "numpy", "PIL", "safetensors", "transformers", "comfy", "comfy_api", "folder_paths", "nodes"}
+COMFYUI = {
+    "torch",
+    "numpy",
+    "PIL",
+    "safetensors",
+    "transformers",
+    "comfy",
+    "comfy_api",
+    "comfyui_version",
+    "folder_paths",
+    "nodes",
+}
 IMPORTED_AS = {"scikit-image": "skimage"}
 # of those, what somebody who has it chooses, or what diffusers pipelines and command lines need
 CHOSEN = {"diffusers", "matplotlib", "onediff", "openvino", "triton"}

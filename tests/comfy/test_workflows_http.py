@@ -19,6 +19,7 @@ from PIL import Image
 
 PICTURES = {  # what is seen in the pictures of a workflow, by node
     "sdxl_baseline_vs_cached": {"7": "apple", "12": "apple"},
+    "sdxl_compile_and_cache": {"7": "rocket", "13": "rocket"},
     "sdxl_img2img": {"7": "apple", "14": "strawberry"},
     "sdxl_lora_controlnet": {"10": None, "17": "fox"},
     "sdxl_plan": {"9": "cat"},
@@ -93,6 +94,18 @@ def test_the_cached_picture_is_nearly_the_baseline(ran: Ran) -> None:
     assert float(told[1]) == pytest.approx(psnr(baseline, cached), abs=0.2)
 
 
+def test_compiling_changes_a_picture_by_rounding_only(ran: Ran, servers: Servers, client: ComfyClient) -> None:
+    outcome = ran("sdxl_compile_and_cache")
+    log = servers.get("repository").text()
+    assert all(f"compiling inductor: {kind} pass" in log for kind in ("full", "reuse"))
+    assert "CompileFallbackWarning" not in log
+    graph = changed(api_graph("sdxl_compile_and_cache"), "9", backend="eager")
+    (uncompiled,) = client.run(graph, timeout_s=RUN_S).files["13"]
+    (baseline,), (compiled,) = (outcome.files[node] for node in ("7", "13"))
+    assert np.abs(pixels(compiled) - pixels(uncompiled)).max() <= 1
+    assert np.abs(pixels(compiled) - pixels(baseline)).max() > 1  # of 255
+
+
 def test_the_second_picture_of_img2img_has_the_colours_of_the_first(ran: Ran) -> None:
     outcome = ran("sdxl_img2img")
     (first,), (second,) = outcome.files["7"], outcome.files["14"]
@@ -122,7 +135,7 @@ def test_lora_and_controlnet_are_in_the_picture(ran: Ran, client: ComfyClient) -
         assert psnr(drawn, without) < 35
 
 
-def changed(graph: Graph, node: str, **inputs: float) -> Graph:
+def changed(graph: Graph, node: str, **inputs: float | str) -> Graph:
     graph[node]["inputs"].update(inputs)
     return graph
 

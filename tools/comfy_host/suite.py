@@ -1,11 +1,14 @@
-"""The tests against a real ComfyUI, once for every version."""
+"""The tests against a real ComfyUI, once for every version, all at a time."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Sequence
+from typing import IO
 
 from .errors import HostUnavailableError
 from .folder import REPOSITORY, VERSION_VARIABLE, HostFolder
@@ -25,17 +28,28 @@ def run_tests(host: HostFolder, *, versions: Sequence[str], options: Sequence[st
     except HostUnavailableError as error:
         print(_all_skipped(error))
         return 0
-    statuses = {version: _run_pytest(host, version, options) for version in versions}
+    with contextlib.ExitStack() as files:
+        # the first is seen as it runs, and the others when all are done
+        outputs = {version: files.enter_context(tempfile.TemporaryFile("w+")) for version in versions[1:]}
+        running = {version: _start_pytest(host, version, options, outputs.get(version)) for version in versions}
+        statuses = {version: process.wait() for version, process in running.items()}
+        for output in outputs.values():
+            output.seek(0)
+            print(output.read(), flush=True)
     for version, status in statuses.items():
         print(f"tests with ComfyUI {version}: {'passed' if status == 0 else f'FAILED, pytest ended with {status}'}")
-    return max(statuses.values())
+    return max(map(abs, statuses.values()))
 
 
-def _run_pytest(host: HostFolder, version: str, options: Sequence[str]) -> int:
-    print(f"\ntests with ComfyUI {version}", flush=True)
+def _start_pytest(
+    host: HostFolder, version: str, options: Sequence[str], output: IO[str] | None
+) -> subprocess.Popen[str]:
+    """Pytest, which writes to the file if there is one."""
+    print(f"\ntests with ComfyUI {version}", file=output, flush=True)
     environment = {"OMP_NUM_THREADS": "1", **os.environ, VERSION_VARIABLE: version}
-    line = [str(host.python), "-m", "pytest", *(options or [str(TESTS)])]
-    return subprocess.run(line, cwd=REPOSITORY, env=environment, check=False).returncode
+    line = [str(host.python), "-m", "pytest", "-p", "no:cacheprovider", *(options or [str(TESTS)])]
+    stderr = None if output is None else subprocess.STDOUT
+    return subprocess.Popen(line, cwd=REPOSITORY, env=environment, stdout=output, stderr=stderr, text=True)
 
 
 def _all_skipped(error: HostUnavailableError) -> str:

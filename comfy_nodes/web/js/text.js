@@ -58,6 +58,13 @@ app.registerExtension({
     if (!isOurs(node)) return;
     // those that have text to tell give it as an output, too
     if (node.outputs?.some((output) => output.type === "STRING")) textWidget(node);
+    const added = node.onAdded;
+    node.onAdded = function () {
+      added?.apply(this, arguments);
+      // newer frontends give widgets the values of the graph before, where neither graph has an id of its own
+      const known = this.widgets?.find((widget) => widget.name === NAME);
+      if (known) known.value = "";
+    };
     const executed = node.onExecuted;
     node.onExecuted = function (output) {
       executed?.apply(this, arguments);

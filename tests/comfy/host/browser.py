@@ -32,6 +32,7 @@ READY_MS = 180_000
 ACTION_MS = 30_000
 READY = "() => window.app?.vueAppReady && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 200"
 
+OPEN = "(app.extensionManager.workflow.activeWorkflow?.path ?? null)"
 TEXT_OF = "(id) => app.graph.getNodeById(id).widgets?.find((widget) => widget.name === 'skipstep_text')?.value ?? null"
 PLACE_OF = """(id) => {
   const node = app.graph.getNodeById(id), { scale, offset } = app.canvas.ds
@@ -112,7 +113,10 @@ class Frontend:
     def load(self, workflow: Workflow, *, name: str = "test") -> None:
         """Open a workflow in either format; its nodes are all on the canvas then."""
         if is_graph(workflow):
+            before = self.evaluate(OPEN)
             self.evaluate("async ([graph, name]) => { await app.loadApiJson(graph, name) }", [workflow, name])
+            # the tab comes after the nodes, for which the frontend does not wait
+            self.do(lambda page: page.wait_for_function(f"(before) => {OPEN} !== before", arg=before))
         else:
             opening = "async ([workflow, name]) => { await app.loadGraphData(workflow, true, true, name) }"
             self.evaluate(opening, [workflow, name])
