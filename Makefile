@@ -33,7 +33,7 @@ check: .venv/test-ready
 	touch $@
 
 .venv/test-ready: pyproject.toml | .venv/bin/pip
-	$(BIN)/pip install --quiet "$(TORCH)" --editable ".[cli,lora,openvino,plot,video]" --group dev
+	$(BIN)/pip install --quiet "$(TORCH)" --editable ".[cli,lora,openvino,plot,service,video]" --group dev
 	touch $@
 
 # a real ComfyUI with the pack, to try it; the first time it installs 2 GB into .comfy
@@ -41,9 +41,9 @@ comfy:
 	cd tools && $(PYTHON) -m comfy_host install
 	cd tools && $(PYTHON) -m comfy_host start
 
-# the tests against both pinned versions of ComfyUI
+# the tests against both pinned versions of ComfyUI; QUICK=1: some parameters of each test only
 test-comfy:
-	cd tools && $(PYTHON) -m comfy_host test
+	cd tools && $(PYTHON) -m comfy_host test $(if $(QUICK),--quick)
 
 clean:
 	rm -rf .venv demo-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage

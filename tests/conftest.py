@@ -11,6 +11,7 @@ from models import TinyUNet, tiny_unet
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the slow tests too")
+    parser.addoption("--quick", action="store_true", help="of the tests with a real ComfyUI, run some parameters only")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

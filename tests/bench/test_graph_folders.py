@@ -73,6 +73,7 @@ def test_a_row_is_cold_if_nothing_of_it_was_on_disk(counted: dict[str, int], exp
     assert RowResult(row=BenchRow(name="a"), backend="aot", compiled=counted).graph_cache == expected
 
 
+@pytest.mark.slow
 def test_a_bench_compiles_cold_unless_it_is_given_a_folder_with_graphs(tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install 'skipstep[openvino]'")
     quick = BenchRow(name="quick", backend="openvino", reuse=DeepCache(interval=2, forecast="verbatim"))

@@ -75,6 +75,7 @@ def test_frames_may_be_files(capsys: pytest.CaptureFixture[str], tmp_path: Path,
     assert len(list((tmp_path / "frames").glob("*.png"))) == 3
 
 
+@pytest.mark.slow
 def test_costs_are_shown_without_running(capsys: pytest.CaptureFixture[str], tmp_path: Path, picture: Path) -> None:
     code, printed, _ = _run(capsys, str(picture), "--costs", *SMALL, "--out", str(tmp_path / "never.mp4"))
     assert code == 0

@@ -40,6 +40,8 @@ def in_host() -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "newest: runs with the newest of the pinned ComfyUIs only")
+    config.addinivalue_line("markers", "whole: all of its parameters run in a quick run with the newest, too")
+    config.addinivalue_line("markers", "long: does not run in a quick run")
 
 
 def pytest_unconfigure() -> None:
@@ -61,13 +63,16 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
         return (yield)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    older = pytest.mark.skip(reason=f"runs with ComfyUI {NEWEST} only")
-    for item in items:
-        if HERE in item.path.parents:
-            policy.mark_filters(item)
-            if "newest" in item.keywords and chosen_version() != NEWEST:
-                item.add_marker(older)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    ours = [item for item in items if HERE in item.path.parents]
+    for item in ours:
+        policy.mark_filters(item)
+    policy.mark_groups(ours)
+    is_newest = chosen_version() == NEWEST
+    if not is_newest:
+        policy.skip_of_newest(ours, newest=NEWEST)
+    if config.getoption("--quick", default=False):
+        policy.make_quick(ours, is_newest=is_newest)
 
 
 @pytest.fixture(scope="session")
@@ -179,10 +184,12 @@ def _window(browser: Browser, servers: Servers) -> Frontend:
 
 
 @pytest.fixture
-def frontend(_window: Frontend) -> Frontend:
+def frontend(_window: Frontend) -> Iterator[Frontend]:
     """A window with the frontend of `server`: shared, and empty at the start of a test."""
+    _window.evaluate("app.canvas.startRendering()")
     _window.clear()
-    return _window
+    yield _window
+    _window.evaluate("app.canvas.stopRendering()")  # which takes a tenth of a core without a GPU
 
 
 @pytest.hookimpl(wrapper=True)

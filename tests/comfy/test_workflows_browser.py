@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from host.browser import SIZE, Frontend
 from host.client import Outcome
-from host.workflows import NAMES, api_graph, nodes_of, ui_workflow
+from host.workflows import BY_LENGTH, api_graph, nodes_of, ui_workflow
 from PIL import Image
 
 LARGE = {"width": 1920, "height": 1080}
@@ -36,7 +36,8 @@ def canvas(frontend: Frontend) -> Iterator[Frontend]:
     frontend.do(lambda page: page.set_viewport_size(SIZE))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.whole
+@pytest.mark.parametrize("name", BY_LENGTH)
 def test_a_workflow_opens_runs_and_shows_what_it_made(canvas: Frontend, name: str, tmp_path: Path) -> None:
     workflow = ui_workflow(name)
     assert canvas.missing_nodes(workflow) == []

@@ -14,7 +14,7 @@ from check_picture import problem
 from comfy_host.base import PackLink
 from host.client import ComfyClient, Graph, Outcome
 from host.servers import Servers
-from host.workflows import FOLDER, NAMES, api_graph, nodes_of, ui_workflow
+from host.workflows import BY_LENGTH, FOLDER, NAMES, api_graph, nodes_of, ui_workflow
 from PIL import Image
 
 PICTURES = {  # what is seen in the pictures of a workflow, by node
@@ -59,7 +59,8 @@ def test_there_is_one_file_of_each_format() -> None:
     assert set(NAMES) == set(PICTURES) == {path.stem for path in (FOLDER / "api").glob("*.json")}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.whole
+@pytest.mark.parametrize("name", BY_LENGTH)
 def test_a_workflow_draws_its_pictures(ran: Ran, name: str) -> None:
     outcome = ran(name)
     assert outcome.status == "success", outcome.error
@@ -69,7 +70,7 @@ def test_a_workflow_draws_its_pictures(ran: Ran, name: str) -> None:
             assert problem(opened(data), subject) is None
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BY_LENGTH)
 def test_its_report_counts_reuse_passes(ran: Ran, name: str) -> None:
     graph = api_graph(name)
     (report,) = nodes_of(graph, "SkipstepReport")
@@ -94,6 +95,7 @@ def test_the_cached_picture_is_nearly_the_baseline(ran: Ran) -> None:
     assert float(told[1]) == pytest.approx(psnr(baseline, cached), abs=0.2)
 
 
+@pytest.mark.long
 def test_compiling_changes_a_picture_by_rounding_only(ran: Ran, servers: Servers, client: ComfyClient) -> None:
     outcome = ran("sdxl_compile_and_cache")
     log = servers.get("repository").text()
@@ -114,6 +116,7 @@ def test_the_second_picture_of_img2img_has_the_colours_of_the_first(ran: Ran) ->
     assert psnr(first, second) < ALIKE
 
 
+@pytest.mark.long
 def test_the_clip_moves(ran: Ran) -> None:
     (data,) = ran("svd_image_to_video").files["15"]
     clip = opened(data)

@@ -298,7 +298,7 @@ def test_a_killed_process_leaves_nothing_in_the_way(packages: Packages, tmp_path
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the compiler in /proc")
-@pytest.mark.parametrize("_round", [0, *(pytest.param(more, marks=pytest.mark.slow) for more in (1, 2))])
+@pytest.mark.parametrize("_round", [pytest.param(number, marks=pytest.mark.slow) for number in range(3)])
 def test_of_two_processes_one_compiles_and_the_other_loads(packages: Packages, tmp_path: Path, _round: int) -> None:
     """After a third, which was killed as it compiled the same."""
     store = GraphStore(tmp_path)

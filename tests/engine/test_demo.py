@@ -64,6 +64,7 @@ def test_it_draws_64_prompts() -> None:
     assert _share_right(64) >= 0.8
 
 
+@pytest.mark.slow
 def test_the_classifier_can_say_no() -> None:
     classifier = NearestRender()
     assert classifier.subjects[0] == Subject(name="cat", colour="red")

@@ -50,6 +50,7 @@ def test_each_clip_is_the_engines_own(video_engine: VideoEngine) -> None:
     assert len(bench.pictures(options)) == 4
 
 
+@pytest.mark.slow
 def test_the_planner_takes_clips(video_engine: VideoEngine) -> None:
     bench = ClipBench(video_engine.model, SETTINGS, _starts(2))
     planner = new_planner(bench, [0])

@@ -9,7 +9,7 @@ from .errors import HostError
 from .folder import FOLDER_VARIABLE, host_folder
 from .install import install_host
 from .pins import NEWEST, VERSIONS
-from .suite import run_tests
+from .suite import EVERYTHING, run_tests
 from .trying import serve
 
 PORT = 8188  # ComfyUI's own
@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
 
     test = commands.add_parser("test", help="install, then run tests/comfy with every version")
     test.add_argument("--version", choices=VERSIONS, action="append", help="only this one")
+    test.add_argument("--quick", action="store_true", help="some parameters of each test only")
     test.add_argument("pytest", nargs="*", help="instead of tests/comfy; options after --")
     test.set_defaults(run=_test)
     return parser
@@ -56,7 +57,8 @@ def _start(arguments: argparse.Namespace) -> int:
 
 
 def _test(arguments: argparse.Namespace) -> int:
-    return run_tests(host_folder(), versions=arguments.version or VERSIONS, options=arguments.pytest)
+    options = [*(arguments.pytest or EVERYTHING), *(["--quick"] if arguments.quick else [])]
+    return run_tests(host_folder(), versions=arguments.version or VERSIONS, options=options)
 
 
 if __name__ == "__main__":

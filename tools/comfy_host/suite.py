@@ -15,6 +15,7 @@ from .folder import REPOSITORY, VERSION_VARIABLE, HostFolder
 from .install import install_host
 
 TESTS = REPOSITORY / "tests" / "comfy"
+EVERYTHING = (str(TESTS), "-n", "2", "--dist", "loadgroup")
 TEST = re.compile(r"^\s*(async )?def test_", re.MULTILINE)
 
 
@@ -47,7 +48,7 @@ def _start_pytest(
     """Pytest, which writes to the file if there is one."""
     print(f"\ntests with ComfyUI {version}", file=output, flush=True)
     environment = {"OMP_NUM_THREADS": "1", **os.environ, VERSION_VARIABLE: version}
-    line = [str(host.python), "-m", "pytest", "-p", "no:cacheprovider", *(options or [str(TESTS)])]
+    line = [str(host.python), "-m", "pytest", "-p", "no:cacheprovider", *options]
     stderr = None if output is None else subprocess.STDOUT
     return subprocess.Popen(line, cwd=REPOSITORY, env=environment, stdout=output, stderr=stderr, text=True)
 

@@ -30,6 +30,7 @@ from .image import image
 from .models import models
 from .plan import plan
 from .quality import quality
+from .serve import serve
 from .video import video
 
 FAILURE, USAGE = 1, 2
@@ -44,7 +45,7 @@ app = typer.Typer(
     help="Cached and forecast UNet diffusion: the same picture in a third of the work, with the figures.",
     epilog="`skipstep COMMAND --help` explains a command.",
 )
-for _command in (image, video, plan, quality, bench, cache, models, doctor):
+for _command in (image, video, plan, quality, bench, cache, models, serve, doctor):
     app.command()(_command)
 
 

@@ -15,6 +15,10 @@ from ._console import decibels, print_comparison, print_run, progress
 
 Prompt = Annotated[str, typer.Argument(help="What to draw.")]
 Out = Annotated[Path, typer.Option(help="Where to write the PNG; a file of that name is replaced.")]
+Begin = Annotated[Path | None, typer.Option("--image", help="A picture to begin with, cropped and scaled to the size.")]
+Strength = Annotated[
+    float | None, typer.Option(help="With --image: how much of it may change, 0 to 1; 0.75 if not given.")
+]
 Model = Annotated[str, typer.Option(help="demo, demo-sd15, a diffusers folder, or an SDXL single file (.safetensors).")]
 Config = Annotated[
     Path | None, typer.Option(help="A diffusers folder with configuration and tokenizers for a single file.")
@@ -55,6 +59,8 @@ def image(
     model: Model = "demo",
     config: Config = None,
     negative: Negative = "",
+    begin: Begin = None,
+    strength: Strength = None,
     width: Side = None,
     height: Side = None,
     steps: Steps = 30,
@@ -79,6 +85,7 @@ def image(
 
     from ..engine import ImageEngine, ImageRequest, load_model, media
     from ..engine.calibrations import CalibrationFolder, default_folder
+    from ..engine.picture import read_picture
     from ..engine.texts import describe
     from ._console import quiet_libraries
 
@@ -94,6 +101,8 @@ def image(
         guidance_scale=guidance,
         sampler=sampler,
         cache=cache,
+        picture=None if begin is None else read_picture(begin),
+        strength=strength,
         **options,
     )
     given: dict[str, Any] = {"interval": interval, "branch": branch, "forecast": forecast}

@@ -1,5 +1,6 @@
 """The core: a UNet cut at skip connections, run in full or around stored deep features. Needs torch only."""
 
+from ._live import live_split
 from ._proxy import UNetProxy
 from ._view import module_view
 from .adaptive import AdaptiveSchedule
@@ -13,7 +14,7 @@ from .history import FeatureHistory, Position
 from .ldm_unet import LdmMixedSplit, LdmUNetSplit, count_ldm_skips, ldm_call
 from .mixed_unet import DiffusersMixedSplit, tapped_cuts
 from .options import DeepCache
-from .pipeline import AttachedRun, attach, speed_up
+from .pipeline import AttachedRun, SplitMaker, attach, speed_up
 from .report import PassFlops, RunReport
 from .response_session import ResponseSession
 from .responses import Responses
@@ -64,6 +65,7 @@ __all__ = [
     "RunShape",
     "SlopeTable",
     "Slopes",
+    "SplitMaker",
     "UNetProxy",
     "UNetSplit",
     "UniformSchedule",
@@ -76,6 +78,7 @@ __all__ = [
     "image_inputs",
     "late_schedule",
     "ldm_call",
+    "live_split",
     "module_view",
     "quadratic_schedule",
     "speed_up",

@@ -29,8 +29,13 @@ class ResolvedCache:
     is_stretched: bool = False  # from a plan for other noise levels
 
 
-def resolve_cache(cache: Cache, model: LoadedModel, *, sampler: str, steps: int, scheduler: Any) -> ResolvedCache:
+def resolve_cache(
+    cache: Cache, model: LoadedModel, *, sampler: str, steps: int, scheduler: Any, skipped: int = 0
+) -> ResolvedCache:
     """The options for one run of `model`; `scheduler` is the run's own, its steps not yet set.
+
+    Of the steps, `skipped` are left out at the beginning: such a run takes plans for whole ones as near to its own
+    noise levels as they can be stretched.
 
     A preset is the plan that ships for the model, this sampler and these steps if there is one, else the nearest
     shipped plan that can be stretched to them, else the model family's general setting.
@@ -45,10 +50,11 @@ def resolve_cache(cache: Cache, model: LoadedModel, *, sampler: str, steps: int,
         general = preset(cache, model.family)
         if general == LOSSLESS:
             return ResolvedCache(options=general, source=cache)
-        shipped = _shipped_plan(cache, model, sampler, steps, scheduler)
+        shipped = _shipped_plan(cache, model, sampler, steps, scheduler, skipped)
         return shipped or ResolvedCache(options=general, source=f"{cache} (general setting; no plan for this run)")
     plan = load_plan(Path(cache)) if isinstance(cache, str) else cache
-    resolved = _from_plan(plan, model, scheduler, steps, name="plan" if isinstance(cache, Plan) else Path(cache).name)
+    name = "plan" if isinstance(cache, Plan) else Path(cache).name
+    resolved = _from_plan(plan, model, scheduler, steps, skipped, name=name)
     if resolved.is_stretched:
         warnings.warn(
             f"the plan was measured with {plan.sampler} at {plan.steps} steps and is stretched to {sampler} at {steps} "
@@ -81,11 +87,12 @@ def plain_name(cache: Cache) -> str | None:
     return cache if isinstance(cache, str) else None
 
 
-def _from_plan(plan: Plan, model: LoadedModel, scheduler: Any, steps: int, name: str) -> ResolvedCache:
+def _from_plan(plan: Plan, model: LoadedModel, scheduler: Any, steps: int, skipped: int, *, name: str) -> ResolvedCache:
     scheduler.set_timesteps(steps)
     levels = log_sigmas(scheduler)
     if levels is None:
         raise PlanError(f"{type(scheduler).__name__} does not tell its noise levels, which plans go by; use a preset")
+    levels = levels[skipped * scheduler.order :]
     options = plan_options(plan, model=fingerprint(model.pipe.unet), log_sigmas=levels)
     figure = plan.measured.get("latent_psnr_db")
     measured = f", measured {figure} dB" if figure is not None else ""
@@ -98,15 +105,17 @@ def _from_plan(plan: Plan, model: LoadedModel, scheduler: Any, steps: int, name:
     )
 
 
-def _shipped_plan(name: str, model: LoadedModel, sampler: str, steps: int, scheduler: Any) -> ResolvedCache | None:
+def _shipped_plan(
+    name: str, model: LoadedModel, sampler: str, steps: int, scheduler: Any, skipped: int
+) -> ResolvedCache | None:
     """The options of the shipped plan that fits best, or None."""
-    if not model.is_demo or steps < FEW_STEPS:  # a folder may have a demo's name
+    if not model.is_demo or steps - skipped < FEW_STEPS:  # a folder may have a demo's name
         return None  # with too few steps to share features, the general setting warns of it
     file = nearest_plan(model.name, preset=name, sampler=sampler, steps=steps)
     if file is None:
         return None
     try:
-        found = _from_plan(load_plan(file), model, scheduler, steps, name)
+        found = _from_plan(load_plan(file), model, scheduler, steps, skipped, name=name)
     except PlanError:  # too few or too many steps, or a sampler that visits a noise level twice
         return None
     return found if not found.is_stretched or preset(name, model.family).spacing in STRETCHABLE else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..compile import Compiler
-from ..deepcache import DeepCache, RunReport, speed_up
+from ..deepcache import DeepCache, RunReport, SplitMaker, speed_up
 from ..deepcache.calibration import CalibrationMemory, Calibrations
 from .caches import ResolvedCache, resolve_cache
 from .ignored import warn_of_ignored_input
 from .models import LoadedModel
+from .picture import fit_picture
 from .request import ImageRequest
 from .samplers import new_scheduler
 from .turns import OnPass
@@ -36,49 +36,63 @@ class GeneratedImage:
     seconds: float  # text encoders and VAE included
 
 
-def call_pipeline(pipe: Any, request: ImageRequest) -> tuple[Image.Image, Tensor]:
+OnStep = Callable[[int, Tensor], None]  # step, and its latents (1, channels, height / 8, width / 8), to look at only
+
+
+def call_pipeline(pipe: Any, request: ImageRequest, on_step: OnStep | None = None) -> tuple[Image.Image, Tensor]:
     """The picture of a complete request, and its latents (1, channels, height / 8, width / 8) in float32 on the CPU.
 
-    The pipeline's scheduler is put back afterwards.
+    A request with a picture needs an image-to-image pipeline. The pipeline's scheduler is put back afterwards.
     """
     own, pipe.scheduler = pipe.scheduler, new_scheduler(request.sampler, pipe.scheduler.config)
     pipe.set_progress_bar_config(disable=True)
     kept: dict[str, Tensor] = {}
 
-    def keep_latents(_: Any, __: int, ___: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+    def keep_latents(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         kept["latents"] = tensors["latents"]
+        if on_step is not None:
+            on_step(step, kept["latents"])
         return {}
 
     try:
         output = pipe(
             prompt=request.prompt,
             negative_prompt=request.negative_prompt or None,
-            width=request.width,
-            height=request.height,
             num_inference_steps=request.steps,
             guidance_scale=request.guidance_scale,
             generator=torch.Generator().manual_seed(request.seed),
             callback_on_step_end=keep_latents,
+            **_start(request),
         )
     finally:
         pipe.scheduler = own
     return output.images[0], kept["latents"].float().cpu()
 
 
+def _start(request: ImageRequest) -> dict[str, Any]:
+    if request.picture is None:
+        return {"width": request.width, "height": request.height}
+    assert request.width is not None
+    assert request.height is not None
+    picture = fit_picture(request.picture, request.width, request.height)
+    return {"image": picture, "strength": request.run_strength}
+
+
 class ImageEngine:
     """One loaded model; makes one picture at a time.
 
     `calibrations` keeps what the "calibrated" forecast measures; without it, that lasts as long as the engine.
-    `compiler` runs both passes as compiled graphs.
+    `compiler` makes both passes: a `skipstep.compile.Compiler`, or a batch that other pictures share.
     """
 
     def __init__(
-        self, model: LoadedModel, calibrations: Calibrations | None = None, compiler: Compiler | None = None
+        self, model: LoadedModel, calibrations: Calibrations | None = None, compiler: SplitMaker | None = None
     ) -> None:
         self.model = model
         self.compiler = compiler
         self._calibrations: Calibrations = CalibrationMemory() if calibrations is None else calibrations
         self._scheduler_config = model.pipe.scheduler.config
+        self._image_to_image: Any = None
 
     def complete(self, request: ImageRequest) -> ImageRequest:
         """The request with the model's own size and guidance where it names none."""
@@ -103,7 +117,9 @@ class ImageEngine:
             request = self.complete(request)
             branches = self._resolve(request).options.branches
             passes = (None, *branches)
-            few = replace(request, sampler="euler", steps=len(passes), cache=DeepCache(passes=passes))
+            few = replace(
+                request, sampler="euler", steps=len(passes), cache=DeepCache(passes=passes), strength=None, picture=None
+            )
             self.generate(few)
 
     def _resolve(self, request: ImageRequest) -> ResolvedCache:
@@ -113,16 +129,28 @@ class ImageEngine:
             sampler=request.sampler,
             steps=request.steps,
             scheduler=new_scheduler(request.sampler, self._scheduler_config),
+            skipped=request.skipped_steps,
         )
 
-    def generate(self, request: ImageRequest, on_pass: OnPass | None = None) -> GeneratedImage:
-        """Draw the picture; `on_pass` is told of every UNet evaluation as it ends.
+    def _pipeline(self, request: ImageRequest) -> Any:
+        if request.picture is None:
+            return self.model.pipe
+        if self._image_to_image is None:
+            from diffusers import AutoPipelineForImage2Image
+
+            self._image_to_image = AutoPipelineForImage2Image.from_pipe(self.model.pipe)
+        return self._image_to_image
+
+    def generate(
+        self, request: ImageRequest, on_pass: OnPass | None = None, on_step: OnStep | None = None
+    ) -> GeneratedImage:
+        """Draw the picture; `on_pass` is told of every UNet evaluation as it ends, `on_step` of every step.
 
         Raises:
             OptionError, BranchError, ScheduleError, PlanError: if the cache options do not fit the model or the run.
         """
         request = self.complete(request)
-        pipe = self.model.pipe
+        pipe = self._pipeline(request)
         resolved = self._resolve(request)
         cache = resolved.options
         warn_of_ignored_input(self.model, request)
@@ -130,7 +158,7 @@ class ImageEngine:
         with speed_up(pipe, cache, calibrations=self._calibrations, split=self.compiler) as run:
             if on_pass is not None:
                 run.on_pass = lambda evaluation, kind: on_pass(evaluation, pipe.num_timesteps, kind)
-            image, latents = call_pipeline(pipe, request)
+            image, latents = call_pipeline(pipe, request, on_step)
         seconds = time.perf_counter() - started
         return GeneratedImage(
             image=image,

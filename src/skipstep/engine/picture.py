@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import stat
 import struct
 import warnings
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -36,28 +38,45 @@ def read_picture(path: Path) -> Image.Image:
         OptionError: if there is no such file, or it cannot be read, is damaged, too large or no picture.
     """
     _check_file(path)
+    with path.open("rb") as file:
+        return _read(file, str(path))
+
+
+def decode_picture(data: bytes, *, name: str = "the picture") -> Image.Image:
+    """The same from a file's content, of which the messages speak as `name`.
+
+    Raises:
+        OptionError: as `read_picture`.
+    """
+    if not data:
+        raise OptionError(f"{name} is empty; {_GIVE}")
+    if len(data) > MAX_BYTES:
+        raise OptionError(_too_many_bytes(name, len(data)))
+    return _read(io.BytesIO(data), name)
+
+
+def _read(file: BinaryIO, name: str) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, on what it mends; ours comes below
-            with path.open("rb") as file:
-                check_structure(file)
-                with Image.open(file, formats=FORMATS) as image:
-                    _check_size(path, image.size)
-                    several = _holds_several(image)
-                    image.load()
-                    picture = as_seen(image)
+            check_structure(file)
+            with Image.open(file, formats=FORMATS) as image:
+                _check_size(name, image.size)
+                several = _holds_several(image)
+                image.load()
+                picture = as_seen(image)
     except UnidentifiedImageError as error:
-        raise OptionError(f"{path} is not a picture that can be read; {_GIVE}") from error
+        raise OptionError(f"{name} is not a picture that can be read; {_GIVE}") from error
     except Image.DecompressionBombError as error:
-        raise OptionError(f"{path} has more pixels than can be read; {_limits()}") from error
+        raise OptionError(f"{name} has more pixels than can be read; {_limits()}") from error
     except OptionError:
         raise
     except DAMAGED as error:
         raise OptionError(
-            f"{path} cannot be decoded: it is damaged, cut off or of an unusual kind; save it again as PNG or JPEG"
+            f"{name} cannot be decoded: it is damaged, cut off or of an unusual kind; save it again as PNG or JPEG"
         ) from error
     if several:
-        warnings.warn(f"{path} holds more than one picture; the first is used", IgnoredInputWarning, stacklevel=2)
+        warnings.warn(f"{name} holds more than one picture; the first is used", IgnoredInputWarning, stacklevel=3)
     return picture
 
 
@@ -84,15 +103,17 @@ def _check_file(path: Path) -> None:
     if status.st_size == 0:
         raise OptionError(f"{path} is empty; {_GIVE}")
     if status.st_size > MAX_BYTES:
-        raise OptionError(
-            f"{path} has {status.st_size / 2**20:.0f} MiB, at most {MAX_BYTES / 2**20:.0f} are read; make it smaller"
-        )
+        raise OptionError(_too_many_bytes(str(path), status.st_size))
 
 
-def _check_size(path: Path, size: tuple[int, int]) -> None:
+def _too_many_bytes(name: str, size: int) -> str:
+    return f"{name} has {size / 2**20:.0f} MiB, at most {MAX_BYTES / 2**20:.0f} are read; make it smaller"
+
+
+def _check_size(name: str, size: tuple[int, int]) -> None:
     width, height = size
     if max(size) > MAX_SIDE or width * height > MAX_PIXELS:
-        raise OptionError(f"{path} is {width} x {height} pixels; {_limits()}")
+        raise OptionError(f"{name} is {width} x {height} pixels; {_limits()}")
 
 
 def _limits() -> str:

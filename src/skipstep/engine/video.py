@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..compile import Compiler
-from ..deepcache import DeepCache, RunReport, speed_up
+from ..deepcache import DeepCache, RunReport, SplitMaker, speed_up
 from ..deepcache.calibration import CalibrationMemory, Calibrations
 from .caches import ResolvedCache, resolve_cache
 from .models import LoadedModel
@@ -84,7 +84,7 @@ class VideoEngine:
         self, model: LoadedModel, calibrations: Calibrations | None = None, compiler: Compiler | None = None
     ) -> None:
         self.model = model
-        self.compiler = compiler
+        self.compiler: SplitMaker | None = compiler  # of the UNet
         self.decoder = FrameDecoder(model.pipe, compiler)
         self._calibrations: Calibrations = CalibrationMemory() if calibrations is None else calibrations
         self._scheduler_config = model.pipe.scheduler.config

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
 from PIL import Image
 
 from ..deepcache.options import check_whole
-from ..errors import OptionError
 from .caches import Cache, check_cache
-from .request import MAX_SEED, STEPS, check_range, check_side, new_seed, plain_request_cache
+from .request import (
+    MAX_SEED,
+    STEPS,
+    check_range,
+    check_rgb,
+    check_side,
+    new_seed,
+    plain_picture,
+    plain_request_cache,
+)
 
 SAMPLER = "euler"  # SVD tells its UNet log(sigma) / 4, which diffusers' Euler scheduler alone does
 FRAMES = (1, 128)
@@ -53,8 +60,7 @@ class VideoRequest:
     feature_device: str = "same"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.picture, Image.Image) or self.picture.mode != "RGB":
-            raise OptionError(f"picture must be an RGB picture of Pillow, got {self.picture!r}; use read_picture(path)")
+        check_rgb(self.picture)
         for name in ("frames", "fps", "motion", "width", "height", "steps", "seed", "decode_chunk"):
             check_whole(name, getattr(self, name))
         check_cache(self.cache)
@@ -78,7 +84,5 @@ class VideoRequest:
 
     def as_dict(self) -> dict[str, Any]:
         """All options, plain enough for JSON; the picture by its size and the SHA-256 of its pixels."""
-        digest = hashlib.sha256(self.picture.tobytes()).hexdigest()
-        picture = {"width": self.picture.width, "height": self.picture.height, "sha256": digest}
         kept = {key: value for key, value in vars(self).items() if key not in ("picture", "cache")}
-        return {"picture": picture, **kept, "cache": plain_request_cache(self.cache)}
+        return {"picture": plain_picture(self.picture), **kept, "cache": plain_request_cache(self.cache)}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,6 +30,39 @@ def mark_filters(item: pytest.Item) -> None:
     """Let the filters follow those of the project, so that they win."""
     for text in FILTERS:
         item.add_marker(pytest.mark.filterwarnings(text))
+
+
+def mark_groups(items: Sequence[pytest.Item]) -> None:
+    """With `--dist loadgroup`: one process has the servers and the browser, and modules stay whole."""
+    serving = _serving(items)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("servers" if item.path in serving else item.path.name))
+
+
+def skip_of_newest(items: Iterable[pytest.Item], *, newest: str) -> None:
+    """What an older ComfyUI does not run."""
+    for item in items:
+        if "newest" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason=f"runs with ComfyUI {newest} only"))
+
+
+def make_quick(items: Sequence[pytest.Item], *, is_newest: bool) -> None:
+    """Leave out long tests and most parameters of those that have some, and with an older one its server."""
+    seen: Counter[tuple[Path, str]] = Counter()
+    serving = _serving(items)
+    for item in items:
+        test = item.path, getattr(item, "originalname", item.name)
+        is_left_out = "long" in item.keywords or (not is_newest and item.path in serving)
+        if getattr(item, "callspec", None) is not None and not (is_newest and "whole" in item.keywords):
+            is_left_out |= seen[test] % (3 if is_newest else 6) > 0
+            seen[test] += 1
+        if is_left_out:
+            item.add_marker(pytest.mark.skip(reason="left out of a quick run; `make test-comfy` runs all"))
+
+
+def _serving(items: Iterable[pytest.Item]) -> set[Path]:
+    """Modules with tests of a server."""
+    return {item.path for item in items if "servers" in getattr(item, "fixturenames", ())}
 
 
 class NotRun(pytest.File):

@@ -34,7 +34,11 @@ class Servers:
             base = make_base(self._folder / link, packs=packs, models=self._models)
             settle_user(base)
             hidden = hide_installed_skipstep(self._folder / "hidden") if link == "repository" else None
-            self._running[link] = Server(self._host, version=self._version, base=base, python_path=hidden)
+            # what one test has drawn need not be drawn for the next
+            keeping = ("--cache-lru", "200")
+            self._running[link] = Server(
+                self._host, version=self._version, base=base, python_path=hidden, arguments=keeping
+            )
         return self._running[link].wait()
 
     def stop(self) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from comfy_host.folder import REPOSITORY
 
 from .client import Graph
 
 FOLDER = REPOSITORY / "workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
+LONG = ("sdxl_compile_and_cache", "sdxl_plan", "svd_image_to_video")
+BY_LENGTH = [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in NAMES]
 
 
 def ui_workflow(name: str) -> dict[str, Any]:

@@ -1,0 +1,192 @@
+"""Kills a server again and again while clients load it, and counts what became of the jobs that it had accepted.
+
+    python benchmarks/service/kill9.py --times 20
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import httpx
+from skipstep_service.engines.dummy import dummy_bytes
+
+READY_S = 30.0
+DONE_S = 120.0
+TERMINAL = ("succeeded", "failed", "expired", "canceled")
+
+
+@dataclass
+class Tally:
+    """What was seen."""
+
+    kills: int = 0
+    accepted: int = 0
+    succeeded: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    wrong: int = 0
+    unfinished_files: int = 0
+    slowest_restart_s: float = 0.0
+    attempts: dict[int, int] = field(default_factory=dict)
+    integrity: str = "ok"
+
+
+class Server:
+    """A server process of the dummy engine, started anew after each kill."""
+
+    def __init__(self, folder: Path, *, store: str, step_s: float) -> None:
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            self.port = int(found.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log = (folder / "server.log").open("ab")
+        self._environment = {
+            **os.environ,
+            "SKIPSTEP_ENGINE": "dummy",
+            "SKIPSTEP_DUMMY_STEP_S": str(step_s),
+            "SKIPSTEP_STORE": store,
+            "SKIPSTEP_RESULTS": str(folder / "results"),
+            "SKIPSTEP_MAX_QUEUE": "1000",
+            "OMP_NUM_THREADS": "1",
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> float:
+        """Start it; the seconds until it took jobs."""
+        line = [sys.executable, "-m", "uvicorn", "skipstep_service.serve:factory", "--factory"]
+        line += ["--port", str(self.port), "--log-level", "warning"]
+        started = time.monotonic()
+        self._process = subprocess.Popen(line, env=self._environment, stdout=self._log, stderr=self._log)
+        while time.monotonic() - started < READY_S:
+            try:
+                if httpx.get(f"{self.url}/readyz").status_code == 200:
+                    return time.monotonic() - started
+            except httpx.TransportError:
+                time.sleep(0.02)
+        raise TimeoutError("the server did not get ready")
+
+    def kill(self) -> None:
+        """As the kernel does when memory runs out."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+
+class Load(threading.Thread):
+    """A client that sends jobs, each with an Idempotency-Key, and again until it knows that it was accepted."""
+
+    def __init__(self, url: str, name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self.accepted: dict[str, tuple[str, int]] = {}  # prompt and seed by job
+        self.duplicated = 0
+        self.stopping = threading.Event()
+        self._url = url
+
+    def run(self) -> None:
+        chance, number = random.Random(self.name), 0
+        with httpx.Client(base_url=self._url, timeout=10) as client:
+            while not self.stopping.is_set():
+                number += 1
+                prompt, seed = f"{self.name} {number}", chance.randrange(2**32)
+                body = {"kind": "image", "prompt": prompt, "seed": seed, "steps": chance.randint(1, 20)}
+                ids = set()
+                while not self.stopping.is_set():
+                    try:
+                        headers = {"Idempotency-Key": f"{self.name}-{number}"}
+                        answer = client.post("/v1/jobs", json=body, headers=headers)
+                    except httpx.TransportError:
+                        time.sleep(0.05)
+                        continue
+                    if answer.status_code == 202:
+                        ids.add(answer.json()["id"])
+                        break
+                    time.sleep(0.05)
+                for job in ids:
+                    self.accepted[job] = (prompt, seed)
+                self.duplicated += max(0, len(ids) - 1)
+
+
+def run(*, times: int, folder: Path, store: str, step_s: float = 0.005, clients: int = 4, seed: int = 0) -> Tally:
+    """Kill a server so many times under load."""
+    tally, chance = Tally(), random.Random(seed)
+    server = Server(folder, store=store, step_s=step_s)
+    server.start()
+    loads = [Load(server.url, f"client {index}") for index in range(clients)]
+    for load in loads:
+        load.start()
+    for _ in range(times):
+        time.sleep(chance.uniform(0.2, 1.5))
+        server.kill()
+        tally.kills += 1
+        tally.slowest_restart_s = max(tally.slowest_restart_s, server.start())
+    time.sleep(0.5)
+    for load in loads:
+        load.stopping.set()
+        load.join()
+    _count(tally, server, loads)
+    server.kill()
+    tally.unfinished_files = sum(1 for path in (folder / "results").rglob("*.unfinished") if path.is_file())
+    if store.startswith("sqlite:///"):
+        with sqlite3.connect(store.removeprefix("sqlite:///")) as database:
+            tally.integrity = database.execute("pragma integrity_check").fetchone()[0]
+    return tally
+
+
+def _count(tally: Tally, server: Server, loads: list[Load]) -> None:
+    accepted = {job: what for load in loads for job, what in load.accepted.items()}
+    tally.accepted = len(accepted)
+    tally.duplicated = sum(load.duplicated for load in loads) + sum(len(load.accepted) for load in loads) - len(accepted)
+    end = time.monotonic() + DONE_S
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        for job, (prompt, seed) in accepted.items():
+            while True:
+                answer = client.get(f"/v1/jobs/{job}")
+                row = answer.json()
+                if answer.status_code != 200 or row["status"] in TERMINAL or time.monotonic() > end:
+                    break
+                time.sleep(0.02)
+            if answer.status_code != 200 or row["status"] != "succeeded":
+                tally.lost += 1
+                continue
+            tally.succeeded += 1
+            tally.attempts[row["attempts"]] = tally.attempts.get(row["attempts"], 0) + 1
+            file = client.get(row["outputs"][0]["url"])
+            tally.wrong += file.content != dummy_bytes(prompt, seed)
+        seen, after = [], None
+        while True:
+            page = client.get("/v1/jobs", params={"limit": 100, **({} if after is None else {"after": after})}).json()
+            seen += [(job["request"]["prompt"], job["request"]["seed"]) for job in page["jobs"]]
+            after = page["next"]
+            if after is None:
+                break
+        tally.duplicated += len(seen) - len(set(seen))  # of one request, under two names
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=int, default=20)
+    parser.add_argument("--store", help="a database URL; a new SQLite file if not given")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        store = arguments.store or f"sqlite:///{folder / 'jobs.db'}"
+        tally = run(times=arguments.times, folder=folder, store=store)
+    print(json.dumps(asdict(tally), indent=2))
+    sys.exit(1 if tally.lost or tally.duplicated or tally.wrong or tally.unfinished_files else 0)
+
+
+if __name__ == "__main__":
+    main()

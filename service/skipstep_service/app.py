@@ -1,0 +1,79 @@
+"""The application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from skipstep import __version__
+
+from .catalog import Catalog
+from .engines.dummy import DummyEngine
+from .engines.protocol import Engine
+from .handlers import add_handlers
+from .routes import events, health, jobs, models, outputs
+from .service import JobService
+from .settings import Settings
+from .store.database import open_database
+from .store.job_store import JobStore
+from .store.results import ResultStore
+
+DUMMY_FAMILIES = {"dummy": "sdxl", "dummy-video": "svd"}
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The service with everything that the settings ask for; nothing is opened before it starts.
+
+    Raises (when it starts):
+        OptionError: if the store, the results or a model cannot be opened.
+    """
+    settings = Settings() if settings is None else settings
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service = await asyncio.to_thread(_open, settings, app)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(service.drain, settings.drain_s)
+
+    app = FastAPI(
+        title="skipstep",
+        version=__version__,
+        description="Images and videos with cached UNets: what is accepted is done exactly once.",
+        lifespan=lifespan,
+        max_body_size=settings.max_body_bytes,
+    )
+    app.state.settings = settings
+    for routes in (jobs, events, outputs, models, health):
+        app.include_router(routes.router)
+    add_handlers(app)
+    return app
+
+
+def _open(settings: Settings, app: FastAPI) -> JobService:
+    engine, families = new_engine(settings)
+    service = JobService(
+        engine,
+        JobStore(open_database(settings.store, synchronous=settings.synchronous)),
+        ResultStore(settings.results),
+        max_queue=settings.max_queue,
+        max_rows=settings.max_rows,
+        joins=settings.step_batching,
+    )
+    app.state.engine, app.state.service, app.state.catalog = engine, service, Catalog(settings, families)
+    service.start()
+    return service
+
+
+def new_engine(settings: Settings) -> tuple[Engine, dict[str, str]]:
+    """The engine that the settings name, and the family of each of its models."""
+    if settings.engine == "dummy":
+        return DummyEngine(step_s=settings.dummy_step_s), dict(DUMMY_FAMILIES)
+    from .engines.diffusion import DiffusionEngine
+
+    engine = DiffusionEngine(settings)
+    return engine, engine.families

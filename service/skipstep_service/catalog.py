@@ -1,0 +1,49 @@
+"""The models that clients may name, and how much of them a job may ask for."""
+
+from __future__ import annotations
+
+from skipstep.errors import OptionError
+
+from .jobs.bodies import ImageJob, VideoJob
+from .settings import Settings
+
+VIDEO = "svd"
+_USUAL_SIDE, _USUAL_FRAMES = 1024, 25  # counted where a job names none
+
+
+class Catalog:
+    """Names from the settings; which of them make video is learned when they load."""
+
+    def __init__(self, settings: Settings, families: dict[str, str]) -> None:
+        self._settings = settings
+        self._families = families
+
+    @property
+    def families(self) -> dict[str, str]:
+        """Of each model: "sdxl", "sd15" or "svd"."""
+        return dict(self._families)
+
+    def check(self, body: ImageJob | VideoJob) -> str:
+        """The model of a job.
+
+        Raises:
+            OptionError: if there is none of that name, or for that kind of job, or the job is too large.
+        """
+        fitting = [name for name, family in self._families.items() if (family == VIDEO) == (body.kind == "video")]
+        if not fitting:
+            raise OptionError(f"this server has no model for {body.kind} jobs")
+        name = fitting[0] if body.model is None else body.model
+        if name not in fitting:
+            raise OptionError(f"model must be one of {', '.join(fitting)} for {body.kind} jobs, got {name!r}")
+        self._check_size(body)
+        return name
+
+    def _check_size(self, body: ImageJob | VideoJob) -> None:
+        width, height = body.width or _USUAL_SIDE, body.height or _USUAL_SIDE
+        count = body.n if isinstance(body, ImageJob) else body.frames or _USUAL_FRAMES
+        asked = float(width) * height * count * body.steps
+        if asked > self._settings.max_pixel_steps:
+            raise OptionError(
+                f"width x height x {'n' if isinstance(body, ImageJob) else 'frames'} x steps may be "
+                f"{self._settings.max_pixel_steps:.3g} here, got {asked:.3g}; ask for less"
+            )

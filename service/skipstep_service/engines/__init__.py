@@ -1,0 +1,1 @@
+"""What draws: skipstep's models in shared batches, and a dummy to test the service with."""

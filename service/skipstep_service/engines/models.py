@@ -1,0 +1,100 @@
+"""The models of a server: loaded when they are first needed, by the thread that runs them."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from skipstep.compile import Compiler
+from skipstep.deepcache import CalibrationMemory, SplitMaker, live_split
+from skipstep.engine.models import DEMO, DEMO_SD15, DEMO_SVD, FAMILIES, LoadedModel, load_model
+from skipstep.engine.preview import PreviewMap
+from skipstep.engine.svd_single_file import is_svd_file
+from skipstep.errors import OptionError, UnsupportedModelError
+
+NO_COMPILER = "none"
+Loras = tuple[tuple[str, float], ...]
+_DEMOS = {DEMO: "sdxl", DEMO_SD15: "sd15", DEMO_SVD: "svd"}
+
+
+@dataclass(kw_only=True)
+class ServedModel:
+    """A loaded model, and what is kept for as long as it is."""
+
+    loaded: LoadedModel
+    calibrations: CalibrationMemory = field(default_factory=CalibrationMemory)
+    compilers: dict[str, Compiler] = field(default_factory=dict)
+    loras: Loras = ()
+    _previews: PreviewMap | None = None
+
+    def own(self) -> LoadedModel:
+        """The model for one row: a pipeline of the same modules with a state of its own."""
+        pipe = copy.copy(self.loaded.pipe)
+        pipe.scheduler = copy.deepcopy(pipe.scheduler)
+        return replace(self.loaded, pipe=pipe)
+
+    def split(self, compiler: str) -> SplitMaker:
+        """What makes the passes of its UNet.
+
+        Raises:
+            BackendError: if that compiler cannot be used here.
+        """
+        if compiler == NO_COMPILER:
+            return live_split
+        if compiler not in self.compilers:
+            self.compilers[compiler] = Compiler(compiler)
+        return self.compilers[compiler]
+
+    @property
+    def previews(self) -> PreviewMap:
+        """What turns latents into previews."""
+        if self._previews is None:
+            self._previews = PreviewMap(self.loaded.pipe.vae)
+        return self._previews
+
+    def wear(self, loras: Loras, files: dict[str, str]) -> None:
+        """Put these LoRAs on the UNet, in place of those that are."""
+        if loras == self.loras:
+            return
+        pipe: Any = self.loaded.pipe
+        if self.loras:
+            pipe.unload_lora_weights()
+        self.loras = ()
+        for index, (name, _) in enumerate(loras):
+            pipe.load_lora_weights(files[name], adapter_name=f"lora{index}")
+        if loras:
+            pipe.set_adapters([f"lora{index}" for index in range(len(loras))], [scale for _, scale in loras])
+        self.loras = loras
+
+
+def family_of(source: str) -> str:
+    """The family of a model, from its files alone.
+
+    Raises:
+        OptionError: if there is no such file or folder.
+        UnsupportedModelError: if it is of none that this service runs.
+    """
+    if source in _DEMOS:
+        return _DEMOS[source]
+    path = Path(source)
+    if path.is_file():
+        return "svd" if is_svd_file(path) else "sdxl"
+    try:
+        kind = json.loads((path / "model_index.json").read_text())["_class_name"]
+    except (OSError, ValueError, KeyError) as error:
+        raise OptionError(f"{source} is neither a demo, a diffusers folder nor a .safetensors file") from error
+    if kind not in FAMILIES:
+        raise UnsupportedModelError(f"{source} is a {kind}; this service runs {', '.join(FAMILIES)}")
+    return FAMILIES[kind]
+
+
+def load(source: str, *, device: str, dtype: str) -> ServedModel:
+    """Load a model.
+
+    Raises:
+        as `skipstep.engine.load_model`.
+    """
+    return ServedModel(loaded=load_model(source, device=device, dtype=dtype, families=(family_of(source),)))

@@ -1,0 +1,72 @@
+"""Errors as the envelope; nothing of a request is repeated in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from .errors import ApiError, InvalidRequestError
+
+log = structlog.get_logger()
+_CODES = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "unsupported_media_type",
+}
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Have all errors answered in one form."""
+    app.add_exception_handler(ApiError, _of_ours)
+    app.add_exception_handler(RequestValidationError, _of_validation)
+    app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+def envelope(error: ApiError) -> JSONResponse:
+    """The answer."""
+    headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    body = {"error": {"code": error.code, "message": error.message, "details": error.details}}
+    return JSONResponse(body, status_code=error.status, headers=headers)
+
+
+async def _of_ours(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ApiError)
+    return envelope(error)
+
+
+async def _of_validation(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    found = [{"where": _where(one["loc"]), "problem": _plain(one["msg"])} for one in error.errors()[:20]]
+    first = found[0]
+    return envelope(InvalidRequestError(f"{first['where']}: {first['problem']}", details={"problems": found}))
+
+
+async def _of_http(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    body = {"error": {"code": _CODES.get(error.status_code, "http_error"), "message": str(error.detail), "details": {}}}
+    return JSONResponse(body, status_code=error.status_code, headers=error.headers)
+
+
+async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+    log.error("a request failed", method=request.method, path=request.url.path, exc_info=error)
+    return envelope(ApiError("the server failed; its log has more"))
+
+
+def _where(place: tuple[Any, ...]) -> str:
+    """The field, without what a client made up."""
+    known = [str(part) for part in place[1:] if isinstance(part, int) or str(part).isidentifier()]
+    return ".".join(known)[:100] or str(place[0] if place else "body")
+
+
+def _plain(message: str) -> str:
+    return message.encode("ascii", "replace").decode()[:300]

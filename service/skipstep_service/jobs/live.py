@@ -1,0 +1,105 @@
+"""What is known of a job beyond its row while this process has it: its events, and that it is to end."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..store.job_store import JobRow
+from .states import TERMINAL
+
+_KEPT = 4096  # events of one attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to a job. Its id is the attempt and a number without gaps: 1-0, 1-1, ..."""
+
+    attempt: int
+    number: int
+    kind: str  # status, progress, preview, output
+    data: dict[str, Any] = field(hash=False)
+
+    @property
+    def id(self) -> str:
+        """As SSE's `id:`."""
+        return f"{self.attempt}-{self.number}"
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the job has ended."""
+        return self.kind == "status" and self.data["status"] in TERMINAL
+
+
+class LiveJob:
+    """A job that waits or runs here, and its events, which may be told from any thread and followed from any loop."""
+
+    def __init__(self, row: JobRow) -> None:
+        self.row = row
+        self.cancel_asked = threading.Event()
+        self.accepted_at = time.monotonic()
+        self.ended_at: float | None = None
+        self._lock = threading.Lock()
+        self._events: deque[Event] = deque(maxlen=_KEPT)
+        self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self._attempt = row.attempts
+        self._told = 0
+
+    def begin_attempt(self, attempt: int) -> None:
+        """Number the events of a new attempt from 0."""
+        with self._lock:
+            self._attempt, self._told = attempt, 0
+
+    def tell(self, kind: str, /, **data: Any) -> None:
+        """Add an event."""
+        with self._lock:
+            event = Event(attempt=self._attempt, number=self._told, kind=kind, data={"at": time.time(), **data})
+            self._told += 1
+            self._events.append(event)
+            if event.is_last:
+                self.ended_at = time.monotonic()
+            waiting = list(self._waiting)
+        for loop, changed in waiting:
+            try:
+                loop.call_soon_threadsafe(changed.set)
+            except RuntimeError:  # that loop is closed, and its client with it
+                continue
+
+    def events_after(self, last: tuple[int, int] | None) -> list[Event]:
+        """Events behind one with this attempt and number; all, without."""
+        with self._lock:
+            return [event for event in self._events if last is None or (event.attempt, event.number) > last]
+
+    async def follow(self, last: tuple[int, int] | None) -> AsyncIterator[Event]:
+        """Events behind one, as they come, up to the last."""
+        changed = asyncio.Event()
+        entry = (asyncio.get_running_loop(), changed)
+        with self._lock:
+            self._waiting.add(entry)
+        try:
+            while True:
+                changed.clear()
+                for event in self.events_after(last):
+                    yield event
+                    last = event.attempt, event.number
+                    if event.is_last:
+                        return
+                if self.ended_at is not None and not self.events_after(last):
+                    return  # the client had seen the end
+                await changed.wait()
+        finally:
+            with self._lock:
+                self._waiting.discard(entry)
+
+
+def parse_event_id(text: str) -> tuple[int, int] | None:
+    """Attempt and number of an event's id; None if it is none of ours."""
+    parts = text.split("-")
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+        return None
+    return int(parts[0]), int(parts[1])

@@ -1,0 +1,46 @@
+"""Who asks: API keys, compared in constant time."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from .errors import ForbiddenError, UnauthorizedError
+from .settings import ApiKey, Scope
+
+_bearer = HTTPBearer(auto_error=False, description="A key of this server; none is needed where it has none.")
+NOBODY = ""  # owns the jobs of a server without keys
+
+
+def find_key(keys: tuple[ApiKey, ...], text: str) -> ApiKey | None:
+    """The key with this text; every key is compared, whichever it is."""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    found = [key for key in keys if hmac.compare_digest(key.sha256, digest)]
+    return found[0] if found else None
+
+
+def needs(scope: Scope) -> Callable[..., str]:
+    """A dependency: the name of the key of a request, which must have the scope."""
+
+    def owner(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None) -> str:
+        keys = request.app.state.settings.api_keys
+        if not keys:
+            return NOBODY
+        if given is None:
+            raise UnauthorizedError("send a key as `Authorization: Bearer KEY`")
+        key = find_key(keys, given.credentials)
+        if key is None:
+            raise UnauthorizedError("the key is not known")
+        if scope not in key.scopes:
+            raise ForbiddenError(f"the key {key.name} lacks the scope {scope}")
+        return key.name
+
+    return owner
+
+
+Owner = Annotated[str, Depends(needs("jobs"))]

@@ -1,0 +1,1 @@
+"""The API: thin translations into calls of the job service."""

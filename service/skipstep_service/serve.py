@@ -1,0 +1,66 @@
+"""Runs the application with granian, whose timeouts close connections that send nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from skipstep.errors import MissingExtraError
+
+from .logs import set_up_logs
+from .settings import Settings
+
+_HEADER_S, _KEEP_ALIVE_S = 5, 30
+
+
+def factory() -> Any:
+    """The application in granian's worker process, with the settings of the environment."""
+    from .app import create_app
+
+    set_up_logs()
+    return create_app()
+
+
+def serve(settings: Settings) -> None:
+    """Serve until a signal ends it; what runs is finished first.
+
+    Raises:
+        MissingExtraError: if granian is not installed.
+    """
+    try:
+        from granian.constants import HTTPModes, Interfaces
+        from granian.http import HTTP1Settings
+        from granian.server import Server
+    except ImportError as error:
+        raise MissingExtraError("the service needs granian: pip install 'skipstep[service]'") from error
+    os.environ.update(environment_of(settings))
+    Server(
+        "skipstep_service.serve:factory",
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGI,
+        factory=True,
+        workers=1,  # owns the models
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=_HEADER_S * 1000, keep_alive=True),
+        workers_kill_timeout=int(settings.drain_s) + 5,
+        log_access=False,
+    ).serve()
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Variables that make the same settings in another process."""
+    plain = settings.model_dump(mode="json", exclude_defaults=True)
+    return {
+        f"SKIPSTEP_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+        for name, value in plain.items()
+    }
+
+
+def openapi() -> dict[str, Any]:
+    """The schema of the API."""
+    from .app import create_app
+
+    schema: dict[str, Any] = create_app(Settings(engine="dummy")).openapi()
+    return schema

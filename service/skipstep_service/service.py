@@ -1,0 +1,261 @@
+"""What routes call: jobs are accepted, followed, canceled and forgotten here."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+
+from .engines.protocol import Engine, Task
+from .errors import BusyError, ConflictError, DrainingError, NoSpaceError, NotFoundError
+from .jobs.ids import is_job_id
+from .jobs.live import LiveJob
+from .jobs.states import CANCELED, CANCELING, QUEUED
+from .store.job_store import JobRow, JobStore
+from .store.results import ResultStore
+from .work.estimates import Estimates
+from .work.finisher import Finisher
+from .work.queue import JobQueue, Waiting
+from .work.worker import Worker
+
+_PROBE_S = 5.0
+log = structlog.get_logger()
+
+
+class JobService:
+    """Jobs of one process with one worker.
+
+    `kept_s`: how long the events of a job that has ended can still be followed.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        store: JobStore,
+        results: ResultStore,
+        *,
+        max_queue: int = 64,
+        max_rows: int = 8,
+        joins: bool = True,
+        kept_s: float = 300.0,
+    ) -> None:
+        self.store = store
+        self.results = results
+        self.queue = JobQueue()
+        self.estimates = Estimates()
+        self.finisher = Finisher(store, results)
+        self.worker = Worker(
+            engine,
+            self.queue,
+            store,
+            self.finisher,
+            make_tasks=self.tasks_of,
+            estimates=self.estimates,
+            max_rows=max_rows,
+            joins=joins,
+        )
+        self.is_draining = False
+        self._engine = engine
+        self._max_queue = max_queue
+        self._kept_s = kept_s
+        self._live: dict[str, LiveJob] = {}
+        self._lock = threading.Lock()
+        self._probed: tuple[float, str | None] = (float("-inf"), None)
+
+    def start(self) -> None:
+        """Take up what an earlier process left, and begin to work."""
+        for row in self.store.put_back(now=time.time()).result():
+            job = self._add(row)
+            job.tell("status", status=QUEUED)
+            try:
+                self._enqueue(job, self.tasks_of(job))
+            except Exception as error:  # noqa: BLE001 - it is this job's: a model that is there no more
+                self.finisher.fail(job, error)
+        self.worker.start()
+
+    def drain(self, timeout_s: float) -> bool:
+        """Accept nothing more, end what runs, and leave what waits to the next start; whether all ended in time."""
+        self.is_draining = True
+        self.queue.close()
+        is_done = self.worker.stop(timeout_s)
+        if not is_done:
+            self.store.requeue([running.job.row.id for running in self.worker.running]).exception()
+        self.finisher.close()
+        self.store.close()
+        return is_done
+
+    def tasks_of(self, job: LiveJob) -> list[Task]:
+        """The rows of a job.
+
+        Raises:
+            skipstep.errors.SkipstepError: if they cannot be made.
+        """
+        row = job.row
+        pictures = {name: self._read_all(row.id, name) for name in row.request.get("files", ())}
+        return self._engine.tasks(row.kind, row.request, pictures)
+
+    def check_room(self) -> None:
+        """Refuse a job before work is put into it.
+
+        Raises:
+            DrainingError, BusyError: with the time after which to try again.
+        """
+        if self.is_draining:
+            raise DrainingError("the server is ending; try again in a moment", retry_after_s=10)
+        if len(self.queue) >= self._max_queue:
+            raise BusyError(
+                f"{len(self.queue)} jobs wait, at most {self._max_queue} may; try again later",
+                retry_after_s=max(1, math.ceil(self.wait_s() / max(len(self.queue), 1))),
+            )
+
+    async def accept(self, row: JobRow, tasks: Sequence[Task], files: dict[str, bytes]) -> tuple[JobRow, bool]:
+        """Keep a job and let it wait; or the one that came with the same Idempotency-Key before, and True.
+
+        `files` are kept beside its results. When this returns, the job is on disk.
+
+        Raises:
+            KeyReusedError, BusyError, DrainingError.
+            NoSpaceError: if it cannot be kept.
+        """
+        self.check_room()
+        try:
+            for name, data in files.items():
+                await asyncio.to_thread(self.results.put, row.id, name, data)
+            kept, is_known = await asyncio.wrap_future(self.store.accept(row))
+        except (OSError, sa.exc.OperationalError) as error:
+            self._probed = (time.monotonic(), str(error))
+            await asyncio.to_thread(self._forget_files, row.id)
+            raise NoSpaceError("the server cannot keep the job: its disk is full; try again later") from error
+        except BaseException:
+            await asyncio.to_thread(self._forget_files, row.id)
+            raise
+        if is_known:
+            await asyncio.to_thread(self._forget_files, row.id)
+            return self.current(kept), True
+        job = self._add(kept)
+        job.tell("status", status=QUEUED)
+        self._enqueue(job, tasks)
+        return kept, False
+
+    def current(self, row: JobRow) -> JobRow:
+        """The row with what this process knows better than the database."""
+        job = self._live.get(row.id)
+        if job is not None and not row.is_done and job.cancel_asked.is_set() and row.status != QUEUED:
+            return replace(row, status=CANCELING)
+        return row
+
+    def get(self, job_id: str, *, owner: str) -> JobRow:
+        """A job.
+
+        Raises:
+            NotFoundError: if there is none, or it is another's.
+        """
+        row = self.store.get(job_id) if is_job_id(job_id) else None
+        if row is None or row.owner != owner:
+            raise NotFoundError("there is no such job")
+        return self.current(row)
+
+    def live(self, job_id: str) -> LiveJob | None:
+        """The job's events, if this process still has them."""
+        return self._live.get(job_id)
+
+    def cancel(self, job_id: str, *, owner: str) -> JobRow:
+        """Have a job end: at once if it waits, at its next pass if it runs. One that has ended stays as it is.
+
+        Raises:
+            NotFoundError: as `get`.
+        """
+        row = self.get(job_id, owner=owner)
+        job = self._live.get(job_id)
+        if job is None or row.is_done:
+            return row
+        job.cancel_asked.set()
+        waits = self.queue.remove(job_id) is not None
+        changed = self.store.cancel(job_id, now=time.time()).result()
+        if waits and changed is not None:
+            job.tell("status", status=CANCELED)
+        return self.current(changed or row)
+
+    def delete(self, job_id: str, *, owner: str) -> None:
+        """Forget a job that has ended, and its files.
+
+        Raises:
+            NotFoundError: as `get`.
+            ConflictError: if it has not ended.
+        """
+        row = self.get(job_id, owner=owner)
+        if not row.is_done:
+            raise ConflictError(f"the job is {row.status}; cancel it first")
+        self.store.delete([job_id]).result()
+        self.results.delete(job_id)
+        with self._lock:
+            self._live.pop(job_id, None)
+
+    def place(self, job_id: str) -> tuple[int, float] | None:
+        """How many jobs go before a waiting one, and about how many seconds until it is done."""
+        ahead = self.queue.ahead_of(job_id)
+        if ahead is None:
+            return None
+        rows = sum(int(job.row.request.get("n", 1)) for job in ahead) + 1
+        return len(ahead), round(self.estimates.seconds([None] * rows), 3)
+
+    def wait_s(self) -> float:
+        """About how long all that waits will take."""
+        return self.estimates.seconds([None] * len(self.queue))
+
+    def problem(self) -> str | None:
+        """What keeps the service from taking jobs; None if nothing does."""
+        if self.is_draining:
+            return "draining"
+        if self.worker.failure is not None or (self.worker.is_ready and not self.worker.is_alive):
+            return f"the worker ended: {self.worker.failure}"
+        if not self.worker.is_ready:
+            return "warming up"
+        if self.finisher.blocked_by is not None:
+            return f"results cannot be written: {self.finisher.blocked_by}"
+        return self._storage_problem()
+
+    def _storage_problem(self) -> str | None:
+        """Asked of the disk every few seconds; while it refuses, every time."""
+        at, problem = self._probed
+        if problem is not None or time.monotonic() - at > _PROBE_S:
+            try:
+                self.store.check()
+                self.results.check()
+                problem = None
+            except (OSError, sa.exc.SQLAlchemyError) as error:
+                problem = f"the store cannot be written: {error}"
+            self._probed = (time.monotonic(), problem)
+        return problem
+
+    def _add(self, row: JobRow) -> LiveJob:
+        job = LiveJob(row)
+        now = time.monotonic()
+        with self._lock:
+            old = [
+                key for key, one in self._live.items() if one.ended_at is not None and now - one.ended_at > self._kept_s
+            ]
+            for key in old:
+                del self._live[key]
+            self._live[row.id] = job
+        return job
+
+    def _enqueue(self, job: LiveJob, tasks: Sequence[Task]) -> None:
+        self.queue.put(Waiting(job=job, key=tasks[0].key, rows=len(tasks)))
+
+    def _read_all(self, job_id: str, name: str) -> bytes:
+        size: Any = self.results.size(job_id, name)
+        return b"".join(self.results.read(job_id, name, start=0, end=size or 0))
+
+    def _forget_files(self, job_id: str) -> None:
+        try:
+            self.results.delete(job_id)
+        except OSError as error:
+            log.warning("files of a refused job were left", job=job_id, error=str(error))

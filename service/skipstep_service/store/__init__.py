@@ -1,0 +1,1 @@
+"""Jobs in a database, and what they made in files."""

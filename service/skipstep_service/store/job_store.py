@@ -1,0 +1,195 @@
+"""Jobs as rows: accepted once, found again after a crash, and ended once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from ..errors import KeyReusedError
+from ..jobs.states import CANCELED, CANCELING, FAILED, MAX_ATTEMPTS, QUEUED, RUNNING, TERMINAL
+from .tables import jobs
+from .writer import Writer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRow:
+    """A job as the database has it; times are seconds since 1970."""
+
+    id: str
+    owner: str
+    kind: str
+    status: str
+    priority: int
+    request: dict[str, Any]
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+    attempts: int
+    idempotency_key: str | None
+    request_sha256: str
+    created_at: float
+    deadline_at: float
+    started_at: float | None
+    finished_at: float | None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is in a state that it does not leave."""
+        return self.status in TERMINAL
+
+
+class JobStore:
+    """Reads and writes job rows; may be used from all threads."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._writer = Writer(engine)
+
+    def close(self) -> None:
+        """Finish what was submitted, and end."""
+        self._writer.close()
+        self._engine.dispose()
+
+    def accept(self, row: JobRow) -> Future[tuple[JobRow, bool]]:
+        """Keep a new job; or the one that came with the same Idempotency-Key before, and True.
+
+        Raises (in the future):
+            KeyReusedError: if that one was for another request.
+            sqlalchemy.exc.OperationalError: if the database cannot keep it, as on a full disk.
+        """
+
+        def change(connection: sa.Connection) -> tuple[JobRow, bool]:
+            if row.idempotency_key is not None:
+                same = sa.and_(jobs.c.owner == row.owner, jobs.c.idempotency_key == row.idempotency_key)
+                known = connection.execute(sa.select(jobs).where(same)).mappings().first()
+                if known is not None:
+                    if known["request_sha256"] != row.request_sha256:
+                        raise KeyReusedError(
+                            "this Idempotency-Key came with another request before; use a new key for a new request",
+                            details={"job_id": known["id"]},
+                        )
+                    return _row(known), True
+            connection.execute(jobs.insert().values(**_plain(row)))
+            return row, False
+
+        return self._writer.submit(change)
+
+    def begin(self, ids: Sequence[str], *, now: float) -> Future[None]:
+        """Note that jobs run, for one more attempt; not those that were canceled meanwhile."""
+        values = {"status": RUNNING, "started_at": now, "attempts": jobs.c.attempts + 1}
+        return self._update(sa.and_(jobs.c.id.in_(ids), jobs.c.status == QUEUED), values)
+
+    def cancel(self, job_id: str, *, now: float) -> Future[JobRow | None]:
+        """Note that a job is not wanted any more: at once if it waits, else it is about to end."""
+
+        def change(connection: sa.Connection) -> JobRow | None:
+            waiting = sa.and_(jobs.c.id == job_id, jobs.c.status == QUEUED)
+            connection.execute(jobs.update().where(waiting).values(status=CANCELED, finished_at=now))
+            running = sa.and_(jobs.c.id == job_id, jobs.c.status == RUNNING)
+            connection.execute(jobs.update().where(running).values(status=CANCELING))
+            found = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).mappings().first()
+            return None if found is None else _row(found)
+
+        return self._writer.submit(change)
+
+    def finish(
+        self,
+        job_id: str,
+        status: str,
+        *,
+        now: float,
+        result: dict[str, Any] | None = None,
+        error: dict[str, Any] | None = None,
+    ) -> Future[None]:
+        """Note how a job ended; one that has ended already stays as it is."""
+        values = {"status": status, "finished_at": now, "result": _json(result), "error": _json(error)}
+        return self._update(sa.and_(jobs.c.id == job_id, jobs.c.status.not_in(TERMINAL)), values)
+
+    def put_back(self, *, now: float) -> Future[list[JobRow]]:
+        """After a crash: what ran waits again, or has failed the third time; what was canceled is. All that wait."""
+
+        def change(connection: sa.Connection) -> list[JobRow]:
+            gone = {"code": "worker_crashed", "message": f"the server ended {MAX_ATTEMPTS} times while this job ran"}
+            failed = sa.and_(jobs.c.status == RUNNING, jobs.c.attempts >= MAX_ATTEMPTS)
+            connection.execute(jobs.update().where(failed).values(status=FAILED, finished_at=now, error=_json(gone)))
+            connection.execute(jobs.update().where(jobs.c.status == RUNNING).values(status=QUEUED))
+            canceling = jobs.c.status == CANCELING
+            connection.execute(jobs.update().where(canceling).values(status=CANCELED, finished_at=now))
+            waiting = sa.select(jobs).where(jobs.c.status == QUEUED).order_by(jobs.c.created_at, jobs.c.id)
+            return [_row(found) for found in connection.execute(waiting).mappings()]
+
+        return self._writer.submit(change)
+
+    def requeue(self, ids: Sequence[str]) -> Future[None]:
+        """When the server ends: jobs that it could not finish wait for the next, without counting as an attempt."""
+        running = sa.and_(jobs.c.id.in_(ids), jobs.c.status == RUNNING)
+        return self._update(running, {"status": QUEUED, "attempts": jobs.c.attempts - 1})
+
+    def delete(self, ids: Sequence[str]) -> Future[None]:
+        """Forget jobs that have ended."""
+
+        def change(connection: sa.Connection) -> None:
+            connection.execute(jobs.delete().where(jobs.c.id.in_(ids), jobs.c.status.in_(TERMINAL)))
+
+        return self._writer.submit(change)
+
+    def get(self, job_id: str) -> JobRow | None:
+        """A job, if there is one."""
+        found = self._read(sa.select(jobs).where(jobs.c.id == job_id))
+        return found[0] if found else None
+
+    def page(self, *, owner: str, status: str | None, after: str | None, limit: int) -> list[JobRow]:
+        """Jobs of an owner, the newest first, that come after one in this order."""
+        asked = sa.select(jobs).where(jobs.c.owner == owner).order_by(jobs.c.id.desc()).limit(limit)
+        if status is not None:
+            asked = asked.where(jobs.c.status == status)
+        if after is not None:
+            asked = asked.where(jobs.c.id < after)  # ids are sorted by time
+        return self._read(asked)
+
+    def finished_before(self, moment: float, *, limit: int) -> list[JobRow]:
+        """Jobs that ended earlier, the oldest first."""
+        asked = sa.select(jobs).where(jobs.c.finished_at < moment).order_by(jobs.c.finished_at).limit(limit)
+        return self._read(asked)
+
+    def check(self) -> None:
+        """Write and take it back, to see that the database can be written to.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: if it cannot.
+        """
+
+        def change(connection: sa.Connection) -> None:
+            connection.execute(jobs.update().where(jobs.c.id == "").values(owner=""))
+
+        self._writer.submit(change).result()
+
+    def _update(self, which: Any, values: dict[str, Any]) -> Future[None]:
+        def change(connection: sa.Connection) -> None:
+            connection.execute(jobs.update().where(which).values(**values))
+
+        return self._writer.submit(change)
+
+    def _read(self, asked: Any) -> list[JobRow]:
+        with self._engine.connect() as connection:
+            return [_row(found) for found in connection.execute(asked).mappings()]
+
+
+def _json(value: dict[str, Any] | None) -> str | None:
+    return None if value is None else json.dumps(value, allow_nan=False)
+
+
+def _plain(row: JobRow) -> dict[str, Any]:
+    return {**vars(row), **{name: _json(getattr(row, name)) for name in ("request", "result", "error")}}
+
+
+def _row(found: Any) -> JobRow:
+    decode: Callable[[str | None], Any] = lambda text: None if text is None else json.loads(text)  # noqa: E731
+    read = {name: decode(found[name]) for name in ("request", "result", "error")}
+    return JobRow(**{**found, **read})

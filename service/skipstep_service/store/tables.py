@@ -1,0 +1,32 @@
+"""The tables; `migrations/` makes them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("owner", sa.String(64), nullable=False),  # the name of an API key; empty without keys
+    sa.Column("kind", sa.String(16), nullable=False),  # image, video
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("priority", sa.SmallInteger, nullable=False),
+    sa.Column("request", sa.Text, nullable=False),  # JSON
+    sa.Column("result", sa.Text),  # JSON, of what succeeded
+    sa.Column("error", sa.Text),  # JSON
+    sa.Column("attempts", sa.SmallInteger, nullable=False, default=0),
+    sa.Column("idempotency_key", sa.String(255)),
+    sa.Column("request_sha256", sa.String(64), nullable=False),
+    # seconds since 1970
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("deadline_at", sa.Double, nullable=False),
+    sa.Column("started_at", sa.Double),
+    sa.Column("finished_at", sa.Double),
+    sa.UniqueConstraint("owner", "idempotency_key", name="uq_jobs_idempotency"),
+    sa.Index("ix_jobs_owner_created", "owner", "created_at", "id"),
+    sa.Index("ix_jobs_status", "status"),
+    sa.Index("ix_jobs_finished", "finished_at"),
+)

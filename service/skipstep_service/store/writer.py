@@ -1,0 +1,83 @@
+"""Every write goes through one thread, and those that wait together share one commit."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+T = TypeVar("T")
+_MOST = 256  # of one commit
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    change: Callable[[sa.Connection], Any]
+    done: Future[Any]
+
+
+class Writer:
+    """The thread that writes to a database; a write is done when it is committed."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="skipstep-store", daemon=True)
+        self._thread.start()
+        self.commits = 0
+
+    def submit(self, change: Callable[[sa.Connection], T]) -> Future[T]:
+        """Have a change made; the future is done when it is on disk, or has the error that kept it from that."""
+        done: Future[T] = Future()
+        if not self._thread.is_alive():
+            done.set_exception(RuntimeError("the store is closed"))
+        else:
+            self._writes.put(_Write(change, done))
+        return done
+
+    def close(self) -> None:
+        """Finish what was submitted, and end."""
+        self._writes.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        is_open = True
+        while is_open:
+            first = self._writes.get()
+            writes = [] if first is None else [first]
+            is_open = first is not None
+            while is_open and len(writes) < _MOST:
+                try:
+                    following = self._writes.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    is_open = False
+                else:
+                    writes.append(following)
+            if writes:
+                self._commit(writes)
+
+    def _commit(self, writes: list[_Write]) -> None:
+        made: list[tuple[Future[Any], Any, Exception | None]] = []
+        try:
+            with self._engine.begin() as connection:
+                for write in writes:
+                    try:
+                        with connection.begin_nested():
+                            made.append((write.done, write.change(connection), None))
+                    except Exception as error:  # noqa: BLE001 - handed to whoever asked for the write
+                        made.append((write.done, None, error))
+            self.commits += 1
+        except Exception as error:  # noqa: BLE001 - nothing was committed
+            made = [(write.done, None, error) for write in writes]
+        for done, value, problem in made:
+            if problem is None:
+                done.set_result(value)
+            else:
+                done.set_exception(problem)

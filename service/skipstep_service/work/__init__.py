@@ -1,0 +1,1 @@
+"""The queue, and the thread that owns the models."""

@@ -1,0 +1,108 @@
+"""Jobs that wait, in the order in which they are to run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+from ..jobs.live import LiveJob
+
+AGEING_S = 60.0  # of waiting are worth one class of priority
+
+
+@dataclass(slots=True, kw_only=True)
+class Waiting:
+    """A job in the queue; jobs of one key can share a batch."""
+
+    job: LiveJob
+    key: Hashable
+    rows: int  # of a batch that it takes
+    since: float = field(default_factory=time.monotonic)
+
+    def rank(self, now: float) -> tuple[float, float, str]:
+        """Lower goes first: the class, less one for every minute of waiting, then who came first."""
+        aged = self.job.row.priority - (now - self.since) // AGEING_S
+        return aged, self.job.row.created_at, self.job.row.id
+
+
+class JobQueue:
+    """Jobs that wait. `patience_s`: a job that waited that long lets none of another key go ahead of it."""
+
+    def __init__(self, *, patience_s: float = 5.0) -> None:
+        self.patience_s = patience_s
+        self._waiting: dict[str, Waiting] = {}
+        self._changed = threading.Condition()
+        self._is_closed = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, waiting: Waiting) -> None:
+        """Let a job wait."""
+        with self._changed:
+            self._waiting[waiting.job.row.id] = waiting
+            self._changed.notify_all()
+
+    def remove(self, job_id: str) -> LiveJob | None:
+        """Take a job out, if it waits."""
+        with self._changed:
+            found = self._waiting.pop(job_id, None)
+        return None if found is None else found.job
+
+    def remove_where(self, unwanted: Callable[[LiveJob], bool]) -> list[LiveJob]:
+        """Take out all jobs of which this holds."""
+        with self._changed:
+            found = [waiting for waiting in self._waiting.values() if unwanted(waiting.job)]
+            for waiting in found:
+                del self._waiting[waiting.job.row.id]
+        return [waiting.job for waiting in found]
+
+    def head(self, timeout_s: float) -> Waiting | None:
+        """Who is next, taken out; None if nobody came in that time, or the queue is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._is_closed, timeout_s)
+            if self._is_closed or not self._waiting:
+                return None
+            first = self._in_order()[0]
+            del self._waiting[first.job.row.id]
+            return first
+
+    def joining(self, key: Hashable, rows: int) -> list[Waiting]:
+        """Those that may join a batch of this key with so many rows free, taken out."""
+        with self._changed:
+            if self._is_closed:
+                return []
+            now, found = time.monotonic(), []
+            for waiting in self._in_order():
+                if waiting.key != key:
+                    if now - waiting.since > self.patience_s:
+                        break  # the batch has to end for this one
+                    continue
+                if waiting.rows > rows:
+                    break
+                rows -= waiting.rows
+                found.append(waiting)
+                del self._waiting[waiting.job.row.id]
+            return found
+
+    def ahead_of(self, job_id: str) -> list[LiveJob] | None:
+        """The jobs that go first, by now; None if it does not wait."""
+        with self._changed:
+            order = [waiting.job for waiting in self._in_order()]
+        for place, job in enumerate(order):
+            if job.row.id == job_id:
+                return order[:place]
+        return None
+
+    def close(self) -> list[LiveJob]:
+        """Give out no more jobs; those that wait."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+            return [waiting.job for waiting in self._waiting.values()]
+
+    def _in_order(self) -> list[Waiting]:
+        now = time.monotonic()
+        return sorted(self._waiting.values(), key=lambda waiting: waiting.rank(now))

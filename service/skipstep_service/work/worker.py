@@ -1,0 +1,173 @@
+"""The thread that owns the models: it takes jobs, lets them share batches, and runs pass after pass."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from ..engines.protocol import Engine, Rows, Task
+from ..jobs.live import LiveJob
+from ..jobs.states import CANCELED, EXPIRED, RUNNING
+from ..store.job_store import JobStore
+from .estimates import Estimates
+from .finisher import Finisher
+from .queue import JobQueue, Waiting
+from .running import RunningJob
+
+_IDLE_S = 0.5
+_LATE = {"code": "deadline", "message": "the job was not done within its timeout_s"}
+log = structlog.get_logger()
+
+
+class Worker:
+    """One thread for one device.
+
+    `is_ready` once the engine is warm. With `joins`, jobs join a running batch (phase-aligned continuous batching);
+    without, batches are of those that wait when it begins.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        queue: JobQueue,
+        store: JobStore,
+        finisher: Finisher,
+        *,
+        make_tasks: Callable[[LiveJob], Sequence[Task]],
+        estimates: Estimates,
+        max_rows: int = 8,
+        joins: bool = True,
+    ) -> None:
+        self.is_ready = False
+        self.failure: str | None = None
+        self._engine = engine
+        self._queue = queue
+        self._store = store
+        self._finisher = finisher
+        self._make_tasks = make_tasks
+        self._estimates = estimates
+        self._max_rows = max_rows
+        self._joins = joins
+        self._looked_at = 0.0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="skipstep-worker", daemon=True)
+        self.running: list[RunningJob] = []
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it works."""
+        return self._thread.is_alive()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Take no more jobs; whether those that run ended in that time."""
+        self._stopping.set()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        try:
+            self._engine.warm_up()
+            self.is_ready = True
+            while not self._stopping.is_set():
+                first = self._queue.head(_IDLE_S)
+                self._drop_unwanted_waiting()
+                if first is not None:
+                    self._run_batch(first)
+        except Exception as error:
+            self.failure = f"{type(error).__name__}: {error}"
+            log.exception("the worker ended")
+            raise
+        finally:
+            self.is_ready = False
+
+    def _run_batch(self, first: Waiting) -> None:
+        rows = self._engine.open(first.key)
+        self._begin([first], rows)
+        if not self._joins:
+            self._admit(first.key, rows)
+        while self.running:
+            self._drop_unwanted_waiting()
+            if self._joins and rows.is_joinable:
+                self._admit(first.key, rows)
+            self._end_unwanted(rows)
+            if rows.count:
+                for running in self.running:
+                    running.most_rows = max(running.most_rows, rows.count)
+                rows.step()
+            self._end_done()
+
+    def _admit(self, key: object, rows: Rows) -> None:
+        if not self._stopping.is_set() and rows.count < self._max_rows:
+            self._begin(self._queue.joining(key, self._max_rows - rows.count), rows)
+
+    def _begin(self, waiting: Sequence[Waiting], rows: Rows) -> None:
+        jobs = [one.job for one in waiting if not self._is_over(one.job)]
+        if not jobs:
+            return
+        # on disk before they run, so that one that kills the process is not tried for ever; a full disk is no reason
+        self._store.begin([job.row.id for job in jobs], now=time.time()).exception()
+        for job in jobs:
+            job.begin_attempt(job.row.attempts + 1)
+            job.tell("status", status=RUNNING)
+            try:
+                running = RunningJob(job, self._make_tasks(job))
+                running.start(rows)
+            except Exception as error:  # noqa: BLE001 - it is this job's
+                self._finisher.fail(job, error)
+                continue
+            self.running.append(running)
+        self._end_done()
+
+    def _is_over(self, job: LiveJob) -> bool:
+        """Whether a job that waited is not wanted any more; it is ended then."""
+        if job.cancel_asked.is_set():
+            self._finisher.end(job, CANCELED)
+        elif time.time() > job.row.deadline_at:
+            self._finisher.end(job, EXPIRED, error=_LATE)
+        else:
+            return False
+        return True
+
+    def _drop_unwanted_waiting(self) -> None:
+        now = time.time()
+        if now - self._looked_at < _IDLE_S:
+            return
+        self._looked_at = now
+        for job in self._queue.remove_where(lambda job: now > job.row.deadline_at or job.cancel_asked.is_set()):
+            self._is_over(job)
+
+    def _end_unwanted(self, rows: Rows) -> None:
+        now, going_on = time.time(), []
+        for running in self.running:
+            is_late = now > running.job.row.deadline_at
+            if not is_late and not running.job.cancel_asked.is_set():
+                going_on.append(running)
+                continue
+            running.cancel(rows)
+            if is_late:
+                self._finisher.end(running.job, EXPIRED, error=_LATE)
+            else:
+                self._finisher.end(running.job, CANCELED)
+        self.running = going_on
+
+    def _end_done(self) -> None:
+        for running in [one for one in self.running if one.is_done]:
+            self.running.remove(running)
+            seconds = time.monotonic() - running.begun_at
+            if running.error is not None:
+                self._finisher.fail(running.job, running.error)
+                continue
+            self._estimates.note(running.tasks[0].key, seconds / len(running.tasks), rows=running.most_rows)
+            figures = {
+                "batch": running.most_rows,
+                "queue_ms": round((running.begun_at - running.job.accepted_at) * 1000, 3),
+                "run_ms": round(seconds * 1000, 3),
+            }
+            self._finisher.succeed(running.job, running.made, figures)
