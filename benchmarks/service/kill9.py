@@ -1,6 +1,6 @@
 """Kills a server again and again while clients load it, and counts what became of the jobs that it had accepted.
 
-    python benchmarks/service/kill9.py --times 20
+python benchmarks/service/kill9.py --times 20
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def run(*, times: int, folder: Path, store: str, step_s: float = 0.005, clients:
 def _count(tally: Tally, server: Server, loads: list[Load]) -> None:
     accepted = {job: what for load in loads for job, what in load.accepted.items()}
     tally.accepted = len(accepted)
-    tally.duplicated = sum(load.duplicated for load in loads) + sum(len(load.accepted) for load in loads) - len(accepted)
+    tally.duplicated = sum(load.duplicated + len(load.accepted) for load in loads) - len(accepted)
     end = time.monotonic() + DONE_S
     with httpx.Client(base_url=server.url, timeout=30) as client:
         for job, (prompt, seed) in accepted.items():

@@ -14,6 +14,7 @@ from .catalog import Catalog
 from .engines.dummy import DummyEngine
 from .engines.protocol import Engine
 from .handlers import add_handlers
+from .metrics import Metrics
 from .routes import events, health, jobs, models, outputs
 from .service import JobService
 from .settings import Settings
@@ -35,19 +36,23 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service = await asyncio.to_thread(_open, settings, app)
+        app.state.metrics.watch(service)
         try:
             yield
         finally:
             await asyncio.to_thread(service.drain, settings.drain_s)
+            app.state.metrics.close()
 
+    metrics = Metrics()
     app = FastAPI(
+        telemetry={"meter_provider": metrics.provider},
         title="skipstep",
         version=__version__,
         description="Images and videos with cached UNets: what is accepted is done exactly once.",
         lifespan=lifespan,
         max_body_size=settings.max_body_bytes,
     )
-    app.state.settings = settings
+    app.state.settings, app.state.metrics = settings, metrics
     for routes in (jobs, events, outputs, models, health):
         app.include_router(routes.router)
     add_handlers(app)
@@ -63,6 +68,9 @@ def _open(settings: Settings, app: FastAPI) -> JobService:
         max_queue=settings.max_queue,
         max_rows=settings.max_rows,
         joins=settings.step_batching,
+        ttl_s=settings.result_ttl_s,
+        max_bytes=settings.results_max_bytes,
+        on_event=app.state.metrics.on_event,
     )
     app.state.engine, app.state.service, app.state.catalog = engine, service, Catalog(settings, families)
     service.start()

@@ -6,7 +6,7 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,10 +16,11 @@ import structlog
 from .engines.protocol import Engine, Task
 from .errors import BusyError, ConflictError, DrainingError, NoSpaceError, NotFoundError
 from .jobs.ids import is_job_id
-from .jobs.live import LiveJob
+from .jobs.live import Event, LiveJob
 from .jobs.states import CANCELED, CANCELING, QUEUED
 from .store.job_store import JobRow, JobStore
 from .store.results import ResultStore
+from .store.sweeper import Sweeper
 from .work.estimates import Estimates
 from .work.finisher import Finisher
 from .work.queue import JobQueue, Waiting
@@ -45,6 +46,9 @@ class JobService:
         max_rows: int = 8,
         joins: bool = True,
         kept_s: float = 300.0,
+        ttl_s: float = 86400.0,
+        max_bytes: int | None = None,
+        on_event: Callable[[LiveJob, Event], None] | None = None,
     ) -> None:
         self.store = store
         self.results = results
@@ -61,8 +65,10 @@ class JobService:
             max_rows=max_rows,
             joins=joins,
         )
+        self.sweeper = Sweeper(store, results, ttl_s=ttl_s, max_bytes=max_bytes)
         self.is_draining = False
         self._engine = engine
+        self._on_event = on_event
         self._max_queue = max_queue
         self._kept_s = kept_s
         self._live: dict[str, LiveJob] = {}
@@ -78,11 +84,14 @@ class JobService:
                 self._enqueue(job, self.tasks_of(job))
             except Exception as error:  # noqa: BLE001 - it is this job's: a model that is there no more
                 self.finisher.fail(job, error)
+        self.sweeper.sweep_orphans()  # before any is accepted, whose files come before its row
+        self.sweeper.start()
         self.worker.start()
 
     def drain(self, timeout_s: float) -> bool:
         """Accept nothing more, end what runs, and leave what waits to the next start; whether all ended in time."""
         self.is_draining = True
+        self.sweeper.stop()
         self.queue.close()
         is_done = self.worker.stop(timeout_s)
         if not is_done:
@@ -236,7 +245,7 @@ class JobService:
         return problem
 
     def _add(self, row: JobRow) -> LiveJob:
-        job = LiveJob(row)
+        job = LiveJob(row, self._on_event)
         now = time.monotonic()
         with self._lock:
             old = [

@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     synchronous: Literal["FULL", "NORMAL"] = "FULL"
     results: str = "skipstep-results"
     result_ttl_s: float = Field(86400.0, gt=0, description="Jobs and files are deleted so long after their end.")
+    results_max_bytes: int | None = Field(None, ge=1, description="Of all files; the oldest jobs are deleted beyond.")
     max_queue: int = Field(64, ge=1)
     max_rows: int = Field(8, ge=1, le=256, description="Pictures that share a pass.")
     step_batching: bool = Field(True, description="Let jobs join a batch that runs, at its full passes.")

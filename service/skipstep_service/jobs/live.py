@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,8 +39,9 @@ class Event:
 class LiveJob:
     """A job that waits or runs here, and its events, which may be told from any thread and followed from any loop."""
 
-    def __init__(self, row: JobRow) -> None:
+    def __init__(self, row: JobRow, on_event: Callable[[LiveJob, Event], None] | None = None) -> None:
         self.row = row
+        self._on_event = on_event
         self.cancel_asked = threading.Event()
         self.accepted_at = time.monotonic()
         self.ended_at: float | None = None
@@ -64,6 +65,8 @@ class LiveJob:
             if event.is_last:
                 self.ended_at = time.monotonic()
             waiting = list(self._waiting)
+        if self._on_event is not None:
+            self._on_event(self, event)
         for loop, changed in waiting:
             try:
                 loop.call_soon_threadsafe(changed.set)

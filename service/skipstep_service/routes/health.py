@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse, Response
 
+from ..keys import needs
 from .jobs import service_of
 
 router = APIRouter(tags=["operations"])
@@ -25,3 +26,9 @@ async def ready(request: Request) -> JSONResponse:
     if problem is None:
         return JSONResponse({"status": "ready"})
     return JSONResponse({"status": "not ready", "reason": problem}, status_code=503)
+
+
+@router.get("/metrics", response_class=Response, dependencies=[Depends(needs("metrics"))])
+def metrics(request: Request) -> Response:
+    """Figures for Prometheus."""
+    return Response(request.app.state.metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")

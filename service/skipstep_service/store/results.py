@@ -72,6 +72,15 @@ class ResultStore:
         if self._files.exists(path):
             self._files.rm(path, recursive=True)
 
+    def jobs(self) -> list[str]:
+        """The jobs that have files here."""
+        names = (path.rstrip("/").rpartition("/")[2] for path in self._files.ls(self._root, detail=False))
+        return sorted(name for name in names if is_job_id(name))
+
+    def total_bytes(self) -> int:
+        """Bytes of all files."""
+        return int(self._files.du(self._root))
+
     def check(self) -> None:
         """Write a file and delete it, to see that files can be written.
 
