@@ -58,7 +58,7 @@ def test_every_sampler_draws_near_its_uncached_picture(
         made = engine.generate(request)
         plain = engine.generate(replace(request, cache="lossless"))
         assert made.report.reuse_passes > 0, sampler
-        # at 64 pixels: 17 dB with pndm, which repeats an evaluation, 24 where noise is added on the way, 30 and more else
+        # at 64 pixels: 17 dB with pndm, which repeats an evaluation, 24 where noise is added on the way
         assert image_psnr(plain.image, made.image) > 15, sampler
 
 
