@@ -84,6 +84,11 @@ class Server:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
+    def close(self) -> None:
+        """Kill it for the last time."""
+        self.kill()
+        self._log.close()
+
 
 class Load(threading.Thread):
     """A client that sends jobs, each with an Idempotency-Key, and again until it knows that it was accepted."""
@@ -137,7 +142,7 @@ def run(*, times: int, folder: Path, store: str, step_s: float = 0.005, clients:
         load.stopping.set()
         load.join()
     _count(tally, server, loads)
-    server.kill()
+    server.close()
     tally.unfinished_files = sum(1 for path in (folder / "results").rglob("*.unfinished") if path.is_file())
     if store.startswith("sqlite:///"):
         with sqlite3.connect(store.removeprefix("sqlite:///")) as database:
