@@ -15,7 +15,9 @@ from .engines.dummy import DummyEngine
 from .engines.protocol import Engine
 from .handlers import add_handlers
 from .metrics import Metrics
-from .routes import events, health, jobs, models, outputs
+from .page import add_page
+from .routes import a1111, events, health, jobs, models, openai_images, openai_videos, outputs
+from .routes.underway import Underway
 from .service import JobService
 from .settings import Settings
 from .store.database import open_database
@@ -53,9 +55,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         max_body_size=settings.max_body_bytes,
     )
     app.state.settings, app.state.metrics = settings, metrics
-    for routes in (jobs, events, outputs, models, health):
+    for routes in (jobs, events, outputs, models, health, openai_images, openai_videos):
         app.include_router(routes.router)
+    if settings.a1111:
+        app.state.underway = Underway()
+        app.include_router(a1111.router)
     add_handlers(app)
+    add_page(app)
     return app
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from skipstep.engine.models import VIDEO_SIZE
 from skipstep.errors import OptionError
 
 from .jobs.bodies import ImageJob, VideoJob
 from .settings import Settings
 
 VIDEO = "svd"
-_USUAL_SIDE, _USUAL_FRAMES = 1024, 25  # counted where a job names none
+_USUAL_SIZE, _USUAL_FRAMES = (1024, 1024), 25  # counted where a job names none
 
 
 class Catalog:
@@ -23,13 +24,17 @@ class Catalog:
         """Of each model: "sdxl", "sd15" or "svd"."""
         return dict(self._families)
 
+    def names(self, kind: str) -> list[str]:
+        """The models for jobs of a kind; the first is taken where a job names none."""
+        return [name for name, family in self._families.items() if (family == VIDEO) == (kind == "video")]
+
     def check(self, body: ImageJob | VideoJob) -> str:
         """The model of a job.
 
         Raises:
             OptionError: if there is none of that name, or for that kind of job, or the job is too large.
         """
-        fitting = [name for name, family in self._families.items() if (family == VIDEO) == (body.kind == "video")]
+        fitting = self.names(body.kind)
         if not fitting:
             raise OptionError(f"this server has no model for {body.kind} jobs")
         name = fitting[0] if body.model is None else body.model
@@ -39,7 +44,8 @@ class Catalog:
         return name
 
     def _check_size(self, body: ImageJob | VideoJob) -> None:
-        width, height = body.width or _USUAL_SIDE, body.height or _USUAL_SIDE
+        usual = VIDEO_SIZE if isinstance(body, VideoJob) else _USUAL_SIZE
+        width, height = body.width or usual[0], body.height or usual[1]
         count = body.n if isinstance(body, ImageJob) else body.frames or _USUAL_FRAMES
         asked = float(width) * height * count * body.steps
         if asked > self._settings.max_pixel_steps:

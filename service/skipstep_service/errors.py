@@ -2,6 +2,7 @@
 
 * ApiError                     any of these; has a code, a status and details for programs
   + InvalidRequestError 422    a value that is out of range or contradicts another
+    - UnknownModelError 422    a model that the server does not have
   + UnauthorizedError   401    no key, or one that is not known
   + ForbiddenError      403    a key without the scope
   + NotFoundError       404    no such job, output or model, or not of this key
@@ -10,6 +11,8 @@
   + BusyError           429    the queue is full; says when to try again
   + DrainingError       503    the server is ending; says when to try again
   + NoSpaceError        507    the disk is full
+  + JobEndedError       500    the job that a request waited for gave nothing; 504 if it was late, 409 if canceled
+  + ClientLeftError     499    nobody is there to be answered
 """
 
 from __future__ import annotations
@@ -36,6 +39,12 @@ class InvalidRequestError(ApiError):
     """A value is out of range or contradicts another."""
 
     status, code = 422, "invalid_request"
+
+
+class UnknownModelError(InvalidRequestError):
+    """The server has no model of that name for such jobs."""
+
+    code = "model_not_found"
 
 
 class UnauthorizedError(ApiError):
@@ -84,3 +93,17 @@ class NoSpaceError(ApiError):
     """What is accepted could not be kept."""
 
     status, code = 507, "no_space"
+
+
+class JobEndedError(ApiError):
+    """The job that a request waited for ended without a result; its code and message are the job's."""
+
+    def __init__(self, message: str, *, code: str, status: int) -> None:
+        super().__init__(message)
+        self.code, self.status = code, status
+
+
+class ClientLeftError(ApiError):
+    """The client closed the connection; this is written into a log at most."""
+
+    status, code = 499, "client_left"

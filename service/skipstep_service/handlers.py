@@ -30,13 +30,18 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unforeseen)
 
 
-def envelope(error: ApiError) -> JSONResponse:
-    """The answer."""
+def headers_of(error: ApiError) -> dict[str, str]:
+    """Those of the answer."""
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    return headers
+
+
+def envelope(error: ApiError) -> JSONResponse:
+    """The answer."""
     body = {"error": {"code": error.code, "message": error.message, "details": error.details}}
-    return JSONResponse(body, status_code=error.status, headers=headers)
+    return JSONResponse(body, status_code=error.status, headers=headers_of(error))
 
 
 async def _of_ours(_: Request, error: Exception) -> JSONResponse:
@@ -44,16 +49,26 @@ async def _of_ours(_: Request, error: Exception) -> JSONResponse:
     return envelope(error)
 
 
-async def _of_validation(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
+def invalid(error: RequestValidationError) -> InvalidRequestError:
+    """What pydantic found, without what was sent."""
     found = [{"where": _where(one["loc"]), "problem": _plain(one["msg"])} for one in error.errors()[:20]]
     first = found[0]
-    return envelope(InvalidRequestError(f"{first['where']}: {first['problem']}", details={"problems": found}))
+    return InvalidRequestError(f"{first['where']}: {first['problem']}", details={"problems": found})
+
+
+async def _of_validation(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    return envelope(invalid(error))
+
+
+def http_code(error: HTTPException) -> str:
+    """Our code for an error of the framework."""
+    return _CODES.get(error.status_code, "http_error")
 
 
 async def _of_http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    body = {"error": {"code": _CODES.get(error.status_code, "http_error"), "message": str(error.detail), "details": {}}}
+    body = {"error": {"code": http_code(error), "message": str(error.detail), "details": {}}}
     return JSONResponse(body, status_code=error.status_code, headers=error.headers)
 
 

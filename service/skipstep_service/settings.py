@@ -77,6 +77,7 @@ class Settings(BaseSettings):
     )
     timeout_s: float = Field(600.0, gt=0, le=86400, description="Of jobs that name none.")
     drain_s: float = Field(25.0, ge=0, description="What runs may go on so long when the server ends.")
+    a1111: bool = Field(False, description="Also answer as AUTOMATIC1111's web UI does, under /sdapi/v1.")
     max_body_bytes: int = Field(24 * 2**20, ge=1024)
 
     @field_validator("models")

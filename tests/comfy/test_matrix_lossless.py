@@ -54,6 +54,21 @@ def test_every_scene(studio: Studio, sampling: Any, plain: Any, name: str, sampl
     assert sampling.speedup_of(cached.model).record.latest.log.kinds == expected_passes(calls, interval=1)
 
 
+@pytest.mark.slow  # dpm_adaptive takes as many steps as it likes: minutes
+@pytest.mark.parametrize(
+    "sampler", [name for name in comfy.samplers.SAMPLER_NAMES if name not in ("euler", "heun", "dpm_adaptive")]
+)
+@pytest.mark.parametrize("name", SCENES)
+def test_every_scene_with_every_other_sampler(
+    studio: Studio, sampling: Any, plain: Any, name: str, sampler: str
+) -> None:
+    scene = SCENES[name](studio)
+    assert plain(name, sampler).isfinite().all()
+    cached = replace(scene.tiny, model=sampling.speed_up(scene.tiny.model, cache=EXACT))
+    assert torch.equal(scene.drawing(studio.core, cached, sampler), plain(name, sampler))
+    assert set(sampling.speedup_of(cached.model).record.latest.log.kinds) == {"F"}
+
+
 @pytest.mark.parametrize("name", [*OF_SDXL, "svd-linear-cfg", "svd-tome"])
 def test_scenes_are_not_the_plain_model(plain: Any, name: str) -> None:
     assert not torch.equal(plain(name, "euler"), plain(WITHOUT.get(name, "plain"), "euler"))

@@ -42,7 +42,7 @@ def drawing(
         engine = ImageEngine(model.own(), model.calibrations, split)
 
         def on_step(step: int, latents: Any) -> None:
-            if listener.wants_previews:
+            if listener.wants_previews and not compare:  # they take time, which is compared
                 listener.on_preview(step, model.previews.jpeg(latents))
 
         plain = engine.generate(replace(request, cache=LOSSLESS)) if compare else None

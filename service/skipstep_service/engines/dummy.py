@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import time
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
+from PIL import Image
+
 from .protocol import Handle, Listener, Made, Output, Task
+
+DUMMY_COMPARISON = {"psnr_db": 31.5, "ssim": 0.9421, "baseline_loop_ms": 25.0, "loop_speedup": 2.5}  # measured nowhere
 
 
 class DummyEngine:
@@ -75,6 +80,8 @@ class DummyRows:
         for row in self._rows:
             row.evaluation += 1
             row.listener.on_pass(row.evaluation - 1, row.run["steps"], kind)
+            if row.listener.wants_previews:
+                row.listener.on_preview(row.evaluation - 1, dummy_preview(row.evaluation))
             if row.evaluation == row.run["steps"]:
                 row.handle.made = _made(row.run, len(self._rows))
                 row.handle.is_done = True
@@ -87,12 +94,28 @@ class DummyRows:
 
 
 def dummy_bytes(prompt: str, seed: int) -> bytes:
-    """What a row of this prompt and seed gives."""
-    return hashlib.sha256(f"{seed}:{prompt}".encode()).digest() * 16
+    """What a row of this prompt and seed gives: 512 bytes that begin with a PNG of 8 x 8 pixels."""
+    pixels = hashlib.sha256(f"{seed}:{prompt}".encode()).digest() * 6
+    buffer = io.BytesIO()
+    Image.frombytes("RGB", (8, 8), pixels).save(buffer, "PNG")
+    return buffer.getvalue().ljust(512, b"\0")
+
+
+def dummy_preview(evaluation: int) -> bytes:
+    """A small JPEG, of another grey after each evaluation."""
+    buffer = io.BytesIO()
+    Image.new("L", (16, 16), evaluation % 256).save(buffer, "JPEG")
+    return buffer.getvalue()
 
 
 def _made(run: dict[str, Any], batch: int) -> Made:
-    name = f"{run['index']}.png"
+    form = run.get("format", "png")
     data = dummy_bytes(run.get("prompt", ""), run["seed"])
-    output = Output(name=name, media_type="image/png", encode=lambda: data)
-    return Made(outputs=(output,), report={"seed": run["seed"], "evaluations": run["steps"], "batch": batch})
+    media_type = f"{'video' if form in ('mp4', 'webm') else 'image'}/{form}"
+    outputs = [Output(name=f"{run['index']}.{form}", media_type=media_type, encode=lambda: data)]
+    report: dict[str, Any] = {"seed": run["seed"], "evaluations": run["steps"], "batch": batch}
+    if run.get("compare", False):
+        plain = dummy_bytes(f"baseline of {run.get('prompt', '')}", run["seed"])
+        outputs.append(Output(name=f"{run['index']}-baseline.{form}", media_type=media_type, encode=lambda: plain))
+        report |= {"loop_ms": 10.0, "comparison": DUMMY_COMPARISON}
+    return Made(outputs=tuple(outputs), report=report)

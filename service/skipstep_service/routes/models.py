@@ -18,6 +18,15 @@ from ..keys import needs
 router = APIRouter(prefix="/v1", tags=["models"], dependencies=[Depends(needs("jobs"))])
 
 
+class OpenAIModel(BaseModel):
+    """A model as OpenAI's clients read it."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = Field(0, description="Not known.")
+    owned_by: str = "skipstep"
+
+
 class ModelAnswer(BaseModel):
     """A model."""
 
@@ -32,6 +41,8 @@ class ModelList(BaseModel):
 
     models: list[ModelAnswer]
     loras: list[str]
+    object: Literal["list"] = "list"
+    data: list[OpenAIModel] = Field(description="The same models, as OpenAI's clients read them.")
 
 
 class AccelerationAnswer(BaseModel):
@@ -58,7 +69,8 @@ async def list_models(request: Request) -> ModelList:
         )
         for name, family in families.items()
     ]
-    return ModelList(models=models, loras=sorted(settings.loras))
+    data = [OpenAIModel(id=name) for name in families]
+    return ModelList(models=models, loras=sorted(settings.loras), data=data)
 
 
 @router.get("/acceleration", response_model=AccelerationAnswer)
@@ -66,7 +78,7 @@ def list_acceleration(request: Request) -> AccelerationAnswer:
     """Presets, plans, samplers and the compiler."""
     settings = request.app.state.settings
     return AccelerationAnswer(
-        presets=list(PRESETS),
+        presets=list(PRESETS["sdxl"]),  # every family has the same
         usual=USUAL,
         plans=plan_names(None if settings.plans is None else Path(settings.plans)),
         samplers=list(SAMPLERS),

@@ -144,11 +144,15 @@ class JobStore:
         found = self._read(sa.select(jobs).where(jobs.c.id == job_id))
         return found[0] if found else None
 
-    def page(self, *, owner: str, status: str | None, after: str | None, limit: int) -> list[JobRow]:
+    def page(
+        self, *, owner: str, status: str | None, after: str | None, limit: int, kind: str | None = None
+    ) -> list[JobRow]:
         """Jobs of an owner, the newest first, that come after one in this order."""
         asked = sa.select(jobs).where(jobs.c.owner == owner).order_by(jobs.c.id.desc()).limit(limit)
         if status is not None:
             asked = asked.where(jobs.c.status == status)
+        if kind is not None:
+            asked = asked.where(jobs.c.kind == kind)
         if after is not None:
             asked = asked.where(jobs.c.id < after)  # ids are sorted by time
         return self._read(asked)

@@ -32,7 +32,7 @@ def perp_neg_guider(core: Core, tiny: Tiny, sampler_name: str) -> torch.Tensor:
     (empty,) = core.call("CLIPTextEncode", clip=tiny.clip, text="")
     prompts = {"positive": tiny.positive, "negative": tiny.negative, "empty_conditioning": empty}
     (guider,) = core.call("PerpNegGuider", model=tiny.model, **prompts, cfg=4.0, neg_scale=1.0)
-    schedule = {"scheduler": "normal", "steps": STEPS[sampler_name], "denoise": 1.0}
+    schedule = {"scheduler": "normal", "steps": STEPS.get(sampler_name, 4), "denoise": 1.0}
     inputs = {
         "noise": core.call("RandomNoise", noise_seed=1)[0],
         "sampler": core.call("KSamplerSelect", sampler_name=sampler_name)[0],
@@ -45,7 +45,7 @@ def perp_neg_guider(core: Core, tiny: Tiny, sampler_name: str) -> torch.Tensor:
 
 def sampler_custom(core: Core, tiny: Tiny, sampler_name: str) -> torch.Tensor:
     """`SamplerCustom`, which gives the noiseless picture too."""
-    levels = {"steps": STEPS[sampler_name], "sigma_max": 14.6, "sigma_min": 0.03, "rho": 7.0}
+    levels = {"steps": STEPS.get(sampler_name, 4), "sigma_max": 14.6, "sigma_min": 0.03, "rho": 7.0}
     inputs = {
         "sampler": core.call("KSamplerSelect", sampler_name=sampler_name)[0],
         "sigmas": core.call("KarrasScheduler", **levels)[0],
@@ -67,12 +67,12 @@ def sampler_advanced(core: Core, tiny: Tiny, sampler_name: str) -> torch.Tensor:
         latent_image=empty_latent(width=64, height=64),
         add_noise="enable",
         noise_seed=1,
-        steps=STEPS[sampler_name] + 4,
+        steps=STEPS.get(sampler_name, 4) + 4,
         cfg=4.0,
         sampler_name=sampler_name,
         scheduler="normal",
         start_at_step=2,
-        end_at_step=2 + STEPS[sampler_name],
+        end_at_step=2 + STEPS.get(sampler_name, 4),
         return_with_leftover_noise="enable",
     )
     samples: torch.Tensor = drawn["samples"]
@@ -81,7 +81,7 @@ def sampler_advanced(core: Core, tiny: Tiny, sampler_name: str) -> torch.Tensor:
 
 def half_way(sampler_name: str) -> Sampling:
     """The second half of a run."""
-    return Sampling(steps=STEPS[sampler_name], sampler_name=sampler_name, denoise=0.5)
+    return Sampling(steps=STEPS.get(sampler_name, 4), sampler_name=sampler_name, denoise=0.5)
 
 
 def second_pass(core: Core, tiny: Tiny, sampler_name: str) -> torch.Tensor:

@@ -1,0 +1,77 @@
+"""Errors of the OpenAI routes as OpenAI has them: {"error": {"message", "type", "code", "param"}}."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from ..errors import ApiError, JobEndedError
+from ..handlers import headers_of, http_code, invalid
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+class OpenAIProblem(BaseModel):
+    """What went wrong; `param` is the field."""
+
+    message: str
+    type: str
+    code: str
+    param: str | None = None
+
+
+class OpenAIError(BaseModel):
+    """Every answer of these routes that is not a success."""
+
+    error: OpenAIProblem
+
+
+class OpenAIRoute(APIRoute):
+    """A route whose errors have OpenAI's shape."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler of the route, with its errors answered."""
+        handler = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except ApiError as error:
+                return _answer(error)
+            except RequestValidationError as error:
+                return _answer(invalid(error))
+            except HTTPException as error:
+                body = _body(str(error.detail), code=http_code(error), status=error.status_code, param=None)
+                return JSONResponse(body, status_code=error.status_code, headers=error.headers)
+
+        return answer
+
+
+def error_body(error: ApiError) -> dict[str, Any]:
+    """The error as OpenAI tells it, in an answer or in a stream."""
+    problems = error.details.get("problems") or [{}]
+    param = error.details.get("param") or problems[0].get("where")
+    return _body(error.message, code=error.code, status=_status(error), param=param)
+
+
+def _answer(error: ApiError) -> JSONResponse:
+    headers = headers_of(error)
+    if isinstance(error, JobEndedError) or error.status == 409:
+        headers["x-should-retry"] = "false"  # OpenAI's clients would ask for the same job again
+    return JSONResponse(error_body(error), status_code=_status(error), headers=headers)
+
+
+def _status(error: ApiError) -> int:
+    return 400 if error.status == 422 else error.status
+
+
+def _body(message: str, *, code: str, status: int, param: str | None) -> dict[str, Any]:
+    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return OpenAIError(error=OpenAIProblem(message=message, type=kind, code=code, param=param)).model_dump()

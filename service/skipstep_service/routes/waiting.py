@@ -1,0 +1,131 @@
+"""Waiting for a job within the request that asked for it; a client that leaves ends its job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+
+from ..errors import ClientLeftError, ConflictError, JobEndedError
+from ..jobs.bodies import ImageJob, VideoJob
+from ..jobs.live import Event, LiveJob
+from ..jobs.states import CANCELED, EXPIRED, SUCCEEDED
+from ..service import JobService
+from ..store.job_store import JobRow
+from .jobs import accept, service_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Awaited:
+    """A job that a request waits for. One that an earlier request began is not its own: others may wait for it."""
+
+    row: JobRow
+    live: LiveJob | None  # None if the job has ended, and its events are gone
+    is_own: bool
+
+    def leave(self) -> None:
+        """Have the job end at its next pass, if it is this request's own and has not ended. Does not block."""
+        if self.is_own and self.live is not None and self.live.ended_at is None:
+            self.live.cancel_asked.set()
+
+
+async def accept_awaited(
+    request: Request, body: ImageJob | VideoJob, *, owner: str, idempotency_key: str | None
+) -> Awaited:
+    """Keep a job, to wait for it.
+
+    Raises:
+        ApiError: if it is not accepted, or another process of the server has it.
+    """
+    row, is_known = await accept(request, body, owner=owner, idempotency_key=idempotency_key)
+    live = service_of(request).live(row.id)
+    if live is None and not row.is_done:
+        raise ConflictError(f"another server process has this job; poll /v1/jobs/{row.id}")
+    return Awaited(row=row, live=live, is_own=not is_known)
+
+
+async def result_of(request: Request, awaited: Awaited) -> dict[str, Any]:
+    """What the job made.
+
+    Raises:
+        JobEndedError: if it made nothing.
+        ClientLeftError: if the client left, which ends the job.
+    """
+    if awaited.live is None:
+        return made_by(_end_of(awaited.row))
+    ended = asyncio.ensure_future(_last(awaited.live))
+    gone = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait((ended, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
+            raise ClientLeftError("the client left")
+        return made_by(ended.result())
+    finally:
+        awaited.leave()
+        ended.cancel()
+        gone.cancel()
+
+
+async def events_of(awaited: Awaited, *, pause_s: float) -> AsyncIterator[Event | None]:
+    """Events of the job up to its end, and None whenever so many seconds brought none."""
+    if awaited.live is None:
+        yield _end_of(awaited.row)
+        return
+    events = awaited.live.follow(None)
+    coming = asyncio.ensure_future(anext(events, None))
+    try:
+        while True:
+            await asyncio.wait((coming,), timeout=pause_s)
+            if not coming.done():
+                yield None
+                continue
+            event = coming.result()
+            if event is None:
+                return
+            yield event
+            coming = asyncio.ensure_future(anext(events, None))
+    finally:
+        coming.cancel()
+
+
+def made_by(end: Event) -> dict[str, Any]:
+    """The result that a job's last event tells.
+
+    Raises:
+        JobEndedError: if there is none.
+    """
+    status, error = end.data["status"], end.data.get("error") or {}
+    if status == SUCCEEDED:
+        result: dict[str, Any] = end.data["result"]
+        return result
+    if status == CANCELED:
+        raise JobEndedError("the job was canceled", code=CANCELED, status=409)
+    number = 504 if status == EXPIRED else 422 if error.get("code") == "cannot_run" else 500
+    raise JobEndedError(error.get("message", f"the job is {status}"), code=error.get("code", status), status=number)
+
+
+def file_of(service: JobService, job_id: str, name: str) -> bytes:
+    """All of a file that a job made."""
+    size = service.results.size(job_id, name)
+    return b"".join(service.results.read(job_id, name, start=0, end=size or 0))
+
+
+def _end_of(row: JobRow) -> Event:
+    data = {"status": row.status, "result": row.result, "error": row.error}
+    return Event(attempt=row.attempts, number=0, kind="status", data=data)
+
+
+async def _last(live: LiveJob) -> Event:
+    async for event in live.follow(None):
+        if event.is_last:
+            return event
+    raise AssertionError("a job's events end with its end")
+
+
+async def _left(request: Request) -> None:
+    """Until the client closes the connection; the body has been read before."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
