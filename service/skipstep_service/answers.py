@@ -39,12 +39,6 @@ class ErrorAnswer(BaseModel):
     details: dict[str, Any] = Field(default_factory=dict)
 
 
-class ErrorEnvelope(BaseModel):
-    """Every answer that is not a success."""
-
-    error: ErrorAnswer
-
-
 class JobAnswer(BaseModel):
     """A job."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from .errors import ApiError, InvalidRequestError
@@ -54,6 +56,28 @@ def invalid(error: RequestValidationError) -> InvalidRequestError:
     found = [{"where": _where(one["loc"]), "problem": _plain(one["msg"])} for one in error.errors()[:20]]
     first = found[0]
     return InvalidRequestError(f"{first['where']}: {first['problem']}", details={"problems": found})
+
+
+class TranslatingRoute(APIRoute):
+    """A route whose errors have another API's shape, which `translate` gives them."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler of the route, with its errors answered."""
+        handler = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except ApiError as error:
+                return self.translate(error)
+            except RequestValidationError as error:
+                return self.translate(invalid(error))
+
+        return answer
+
+    def translate(self, error: ApiError) -> JSONResponse:
+        """The answer."""
+        return envelope(error)
 
 
 async def _of_validation(_: Request, error: Exception) -> JSONResponse:

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import sqlalchemy as sa
 import structlog
@@ -60,7 +59,6 @@ class JobService:
             self.queue,
             store,
             self.finisher,
-            make_tasks=self.tasks_of,
             estimates=self.estimates,
             max_rows=max_rows,
             joins=joins,
@@ -81,7 +79,7 @@ class JobService:
             job = self._add(row)
             job.tell("status", status=QUEUED)
             try:
-                self._enqueue(job, self.tasks_of(job))
+                self._enqueue(job, self._tasks_of(job))
             except Exception as error:  # noqa: BLE001 - it is this job's: a model that is there no more
                 self.finisher.fail(job, error)
         self.sweeper.sweep_orphans()  # before any is accepted, whose files come before its row
@@ -100,14 +98,14 @@ class JobService:
         self.store.close()
         return is_done
 
-    def tasks_of(self, job: LiveJob) -> list[Task]:
+    def _tasks_of(self, job: LiveJob) -> list[Task]:
         """The rows of a job.
 
         Raises:
             skipstep.errors.SkipstepError: if they cannot be made.
         """
         row = job.row
-        pictures = {name: self._read_all(row.id, name) for name in row.request.get("files", ())}
+        pictures = {name: self.results.read_all(row.id, name) for name in row.request.get("files", ())}
         return self._engine.tasks(row.kind, row.request, pictures)
 
     def check_room(self) -> None:
@@ -257,11 +255,7 @@ class JobService:
         return job
 
     def _enqueue(self, job: LiveJob, tasks: Sequence[Task]) -> None:
-        self.queue.put(Waiting(job=job, key=tasks[0].key, rows=len(tasks)))
-
-    def _read_all(self, job_id: str, name: str) -> bytes:
-        size: Any = self.results.size(job_id, name)
-        return b"".join(self.results.read(job_id, name, start=0, end=size or 0))
+        self.queue.put(Waiting(job=job, tasks=tasks))
 
     def _forget_files(self, job_id: str) -> None:
         try:

@@ -12,7 +12,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from skipstep.errors import OptionError
 
 Scope = Literal["jobs", "metrics"]
-SCOPES: tuple[Scope, ...] = ("jobs", "metrics")
 
 
 def settings_of(**given: Any) -> Settings:

@@ -30,7 +30,6 @@ class Task:
 
     key: Hashable
     run: Any  # what the engine made of the request
-    samples: int = 1
 
 
 class Listener(Protocol):

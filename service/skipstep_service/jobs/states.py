@@ -9,7 +9,6 @@ from __future__ import annotations
 QUEUED, RUNNING, CANCELING = "queued", "running", "canceling"
 SUCCEEDED, FAILED, EXPIRED, CANCELED = "succeeded", "failed", "expired", "canceled"
 TERMINAL = (SUCCEEDED, FAILED, EXPIRED, CANCELED)
-STATES = (QUEUED, RUNNING, CANCELING, *TERMINAL)
 
 PRIORITIES = {"interactive": 0, "normal": 1, "batch": 2}
 """Classes by name; lower goes first."""

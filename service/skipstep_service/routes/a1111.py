@@ -21,7 +21,7 @@ from .adapting import model_of
 from .jobs import service_of
 from .progress import progress_of
 from .underway import Underway
-from .waiting import accept_awaited, file_of, result_of
+from .waiting import accept_awaited, result_of
 
 router = APIRouter(prefix="/sdapi/v1", tags=["a1111"], route_class=WebUIRoute, responses={422: {"model": WebUIError}})
 Owner = Annotated[str, Depends(needs_either("jobs"))]
@@ -50,7 +50,7 @@ async def _drawn(request: Request, body: TextToImage, owner: str) -> dict[str, A
             if error.code != CANCELED:  # interrupted: there is no half of a picture
                 raise
     files = [
-        await asyncio.to_thread(file_of, service_of(request), awaited.row.id, output["name"])
+        await asyncio.to_thread(service_of(request).results.read_all, awaited.row.id, output["name"])
         for output in made["outputs"]
     ]
     parameters = body.model_dump(include=set(type(body).model_fields) - {"init_images"}, exclude_unset=True)

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any
-
-from fastapi import Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from ..errors import ApiError
-from ..handlers import headers_of, invalid
+from ..handlers import TranslatingRoute, headers_of
 
 
 class WebUIError(BaseModel):
@@ -24,27 +18,13 @@ class WebUIError(BaseModel):
     errors: str
 
 
-class WebUIRoute(APIRoute):
+class WebUIRoute(TranslatingRoute):
     """A route whose errors have the web UI's shape."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler of the route, with its errors answered."""
-        handler = super().get_route_handler()
-
-        async def answer(request: Request) -> Response:
-            try:
-                return await handler(request)
-            except ApiError as error:
-                return _answer(error)
-            except RequestValidationError as error:
-                return _answer(invalid(error))
-
-        return answer
-
-
-def _answer(error: ApiError) -> JSONResponse:
-    headers = headers_of(error)
-    if error.status == 401:
-        headers["WWW-Authenticate"] = 'Basic realm="skipstep"'
-    body = WebUIError(error=error.code, detail=error.message, errors=error.message)
-    return JSONResponse(body.model_dump(), status_code=error.status, headers=headers)
+    def translate(self, error: ApiError) -> JSONResponse:
+        """The answer."""
+        headers = headers_of(error)
+        if error.status == 401:
+            headers["WWW-Authenticate"] = 'Basic realm="skipstep"'
+        body = WebUIError(error=error.code, detail=error.message, errors=error.message)
+        return JSONResponse(body.model_dump(), status_code=error.status, headers=headers)

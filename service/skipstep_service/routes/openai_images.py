@@ -16,7 +16,7 @@ from .jobs import IdempotencyKey, service_of
 from .openai_bodies import ImageGeneration, image_job
 from .openai_shape import OpenAIError, OpenAIRoute
 from .openai_streams import NO_TOKENS, PictureStream
-from .waiting import Awaited, accept_awaited, file_of, result_of
+from .waiting import Awaited, accept_awaited, result_of
 
 router = APIRouter(
     prefix="/v1/images", tags=["openai"], route_class=OpenAIRoute, responses={400: {"model": OpenAIError}}
@@ -55,7 +55,7 @@ async def _answer(
             base = str(request.base_url).rstrip("/")
             picture["url"] = f"{base}/v1/jobs/{row.id}/outputs/{output['name']}"
         else:
-            data = await asyncio.to_thread(file_of, service, row.id, output["name"])
+            data = await asyncio.to_thread(service.results.read_all, row.id, output["name"])
             picture["b64_json"] = base64.b64encode(data).decode()
         pictures.append(picture)
     first = made["images"][0]

@@ -6,14 +6,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from ..errors import ApiError, JobEndedError
-from ..handlers import headers_of, http_code, invalid
+from ..handlers import TranslatingRoute, headers_of, http_code
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
@@ -33,7 +31,7 @@ class OpenAIError(BaseModel):
     error: OpenAIProblem
 
 
-class OpenAIRoute(APIRoute):
+class OpenAIRoute(TranslatingRoute):
     """A route whose errors have OpenAI's shape."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -43,15 +41,18 @@ class OpenAIRoute(APIRoute):
         async def answer(request: Request) -> Response:
             try:
                 return await handler(request)
-            except ApiError as error:
-                return _answer(error)
-            except RequestValidationError as error:
-                return _answer(invalid(error))
             except HTTPException as error:
                 body = _body(str(error.detail), code=http_code(error), status=error.status_code, param=None)
                 return JSONResponse(body, status_code=error.status_code, headers=error.headers)
 
         return answer
+
+    def translate(self, error: ApiError) -> JSONResponse:
+        """The answer."""
+        headers = headers_of(error)
+        if isinstance(error, JobEndedError) or error.status == 409:
+            headers["x-should-retry"] = "false"  # OpenAI's clients would ask for the same job again
+        return JSONResponse(error_body(error), status_code=_status(error), headers=headers)
 
 
 def error_body(error: ApiError) -> dict[str, Any]:
@@ -59,13 +60,6 @@ def error_body(error: ApiError) -> dict[str, Any]:
     problems = error.details.get("problems") or [{}]
     param = error.details.get("param") or problems[0].get("where")
     return _body(error.message, code=error.code, status=_status(error), param=param)
-
-
-def _answer(error: ApiError) -> JSONResponse:
-    headers = headers_of(error)
-    if isinstance(error, JobEndedError) or error.status == 409:
-        headers["x-should-retry"] = "false"  # OpenAI's clients would ask for the same job again
-    return JSONResponse(error_body(error), status_code=_status(error), headers=headers)
 
 
 def _status(error: ApiError) -> int:

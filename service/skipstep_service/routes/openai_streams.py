@@ -16,7 +16,7 @@ from ..errors import ApiError
 from ..jobs.live import Event
 from ..service import JobService
 from .openai_shape import error_body
-from .waiting import Awaited, events_of, file_of, made_by
+from .waiting import Awaited, events_of, made_by
 
 _PAUSE_S = 15.0  # after which proxies are told that the connection lives
 NO_TOKENS = {  # OpenAI's clients read them
@@ -63,7 +63,7 @@ class PictureStream(StreamingResponse):
 
     async def _completed(self, end: Event) -> dict[str, Any]:
         made, row = made_by(end), self._awaited.row
-        data = await asyncio.to_thread(file_of, self._service, row.id, made["outputs"][0]["name"])
+        data = await asyncio.to_thread(self._service.results.read_all, row.id, made["outputs"][0]["name"])
         report = made["images"][0]
         more = {"size": f"{report['width']}x{report['height']}"} if "width" in report else {}
         seed = {"seed": report["seed"], "job_id": row.id}

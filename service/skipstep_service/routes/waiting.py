@@ -13,7 +13,6 @@ from ..errors import ClientLeftError, ConflictError, JobEndedError
 from ..jobs.bodies import ImageJob, VideoJob
 from ..jobs.live import Event, LiveJob
 from ..jobs.states import CANCELED, EXPIRED, SUCCEEDED
-from ..service import JobService
 from ..store.job_store import JobRow
 from .jobs import accept, service_of
 
@@ -105,12 +104,6 @@ def made_by(end: Event) -> dict[str, Any]:
         raise JobEndedError("the job was canceled", code=CANCELED, status=409)
     number = 504 if status == EXPIRED else 422 if error.get("code") == "cannot_run" else 500
     raise JobEndedError(error.get("message", f"the job is {status}"), code=error.get("code", status), status=number)
-
-
-def file_of(service: JobService, job_id: str, name: str) -> bytes:
-    """All of a file that a job made."""
-    size = service.results.size(job_id, name)
-    return b"".join(service.results.read(job_id, name, start=0, end=size or 0))
 
 
 def _end_of(row: JobRow) -> Event:

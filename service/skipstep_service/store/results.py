@@ -64,6 +64,14 @@ class ResultStore:
                 start += len(chunk)
                 yield chunk
 
+    def read_all(self, job_id: str, name: str) -> bytes:
+        """All bytes of a file.
+
+        Raises:
+            FileNotFoundError: if there is none.
+        """
+        return b"".join(self.read(job_id, name, start=0, end=self.size(job_id, name) or 0))
+
     def delete(self, job_id: str) -> None:
         """Delete all files of a job; it may have none."""
         if not is_job_id(job_id):

@@ -29,7 +29,6 @@ class Writer:
         self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="skipstep-store", daemon=True)
         self._thread.start()
-        self.commits = 0
 
     def submit(self, change: Callable[[sa.Connection], T]) -> Future[T]:
         """Have a change made; the future is done when it is on disk, or has the error that kept it from that."""
@@ -73,7 +72,6 @@ class Writer:
                             made.append((write.done, write.change(connection), None))
                     except Exception as error:  # noqa: BLE001 - handed to whoever asked for the write
                         made.append((write.done, None, error))
-            self.commits += 1
         except Exception as error:  # noqa: BLE001 - nothing was committed
             made = [(write.done, None, error) for write in writes]
         for done, value, problem in made:

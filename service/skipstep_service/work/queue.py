@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
+from ..engines.protocol import Task
 from ..jobs.live import LiveJob
 
 AGEING_S = 60.0  # of waiting are worth one class of priority
@@ -17,9 +18,18 @@ class Waiting:
     """A job in the queue; jobs of one key can share a batch."""
 
     job: LiveJob
-    key: Hashable
-    rows: int  # of a batch that it takes
+    tasks: Sequence[Task]
     since: float = field(default_factory=time.monotonic)
+
+    @property
+    def key(self) -> Hashable:
+        """Of all its rows."""
+        return self.tasks[0].key
+
+    @property
+    def rows(self) -> int:
+        """Of a batch that it takes."""
+        return len(self.tasks)
 
     def rank(self, now: float) -> tuple[float, float, str]:
         """Lower goes first: the class, less one for every minute of waiting, then who came first."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import structlog
 
-from ..engines.protocol import Engine, Rows, Task
+from ..engines.protocol import Engine, Rows
 from ..jobs.live import LiveJob
 from ..jobs.states import CANCELED, EXPIRED, RUNNING
 from ..store.job_store import JobStore
@@ -36,7 +36,6 @@ class Worker:
         store: JobStore,
         finisher: Finisher,
         *,
-        make_tasks: Callable[[LiveJob], Sequence[Task]],
         estimates: Estimates,
         max_rows: int = 8,
         joins: bool = True,
@@ -47,7 +46,6 @@ class Worker:
         self._queue = queue
         self._store = store
         self._finisher = finisher
-        self._make_tasks = make_tasks
         self._estimates = estimates
         self._max_rows = max_rows
         self._joins = joins
@@ -108,16 +106,17 @@ class Worker:
             self._begin(self._queue.joining(key, self._max_rows - rows.count), rows)
 
     def _begin(self, waiting: Sequence[Waiting], rows: Rows) -> None:
-        jobs = [one.job for one in waiting if not self._is_over(one.job)]
-        if not jobs:
+        beginning = [one for one in waiting if not self._is_over(one.job)]
+        if not beginning:
             return
         # on disk before they run, so that one that kills the process is not tried for ever; a full disk is no reason
-        self._store.begin([job.row.id for job in jobs], now=time.time()).exception()
-        for job in jobs:
+        self._store.begin([one.job.row.id for one in beginning], now=time.time()).exception()
+        for one in beginning:
+            job = one.job
             job.begin_attempt(job.row.attempts + 1)
             job.tell("status", status=RUNNING)
             try:
-                running = RunningJob(job, self._make_tasks(job))
+                running = RunningJob(job, one.tasks)
                 running.start(rows)
             except Exception as error:  # noqa: BLE001 - it is this job's
                 self._finisher.fail(job, error)
