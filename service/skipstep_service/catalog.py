@@ -12,6 +12,12 @@ VIDEO = "svd"
 _USUAL_SIZE, _USUAL_FRAMES = (1024, 1024), 25  # counted where a job names none
 
 
+def pixel_steps(kind: str, width: int | None, height: int | None, count: int | None, *, steps: int) -> float:
+    """How much work pictures, or the frames of a clip, are; None is what is usual for the kind."""
+    usual = VIDEO_SIZE if kind == "video" else _USUAL_SIZE
+    return float(width or usual[0]) * (height or usual[1]) * (count or _USUAL_FRAMES) * steps
+
+
 class Catalog:
     """Names from the settings; which of them make video is learned when they load."""
 
@@ -44,10 +50,8 @@ class Catalog:
         return name
 
     def _check_size(self, body: ImageJob | VideoJob) -> None:
-        usual = VIDEO_SIZE if isinstance(body, VideoJob) else _USUAL_SIZE
-        width, height = body.width or usual[0], body.height or usual[1]
-        count = body.n if isinstance(body, ImageJob) else body.frames or _USUAL_FRAMES
-        asked = float(width) * height * count * body.steps
+        count = body.n if isinstance(body, ImageJob) else body.frames
+        asked = pixel_steps(body.kind, body.width, body.height, count, steps=body.steps)
         if asked > self._settings.max_pixel_steps:
             raise OptionError(
                 f"width x height x {'n' if isinstance(body, ImageJob) else 'frames'} x steps may be "

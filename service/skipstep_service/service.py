@@ -207,15 +207,15 @@ class JobService:
 
     def place(self, job_id: str) -> tuple[int, float] | None:
         """How many jobs go before a waiting one, and about how many seconds until it is done."""
-        ahead = self.queue.ahead_of(job_id)
-        if ahead is None:
-            return None
-        rows = sum(int(job.row.request.get("n", 1)) for job in ahead) + 1
-        return len(ahead), round(self.estimates.seconds([None] * rows), 3)
+        waiting = self.queue.up_to(job_id)
+        return (len(waiting) - 1, self._seconds(waiting)) if waiting else None
 
     def wait_s(self) -> float:
         """About how long all that waits will take."""
-        return self.estimates.seconds([None] * len(self.queue))
+        return self._seconds(self.queue.in_order())
+
+    def _seconds(self, waiting: Sequence[Waiting]) -> float:
+        return round(self.estimates.seconds(task for one in waiting for task in one.tasks), 3)
 
     def problem(self) -> str | None:
         """What keeps the service from taking jobs; None if nothing does."""

@@ -15,6 +15,7 @@ from skipstep.batching import ContinuousBatch, Row
 from skipstep.deepcache import DeepCache
 from skipstep.errors import OptionError
 
+from ..catalog import pixel_steps
 from ..settings import Settings
 from .asked import image_requests, video_request
 from .drawing import Draw, drawing, filming
@@ -74,6 +75,8 @@ class DiffusionEngine:
             Task(
                 key=self._key(kind, request, one),
                 run=_Run(kind=kind, request=one, index=index, form=request["format"], compare=request["compare"]),
+                kind=request["model"],
+                work=pixel_steps(kind, one.width, one.height, getattr(one, "frames", 1), steps=one.steps),
             )
             for index, one in enumerate(asked)
         ]

@@ -29,7 +29,10 @@ class DummyEngine:
         """A row for each picture."""
         seed, count = int(request["seed"]), int(request.get("n", 1))
         key = (kind, request.get("width"), request.get("height"))
-        return [Task(key=key, run={**request, "seed": seed + index, "index": index}) for index in range(count)]
+        return [
+            Task(key=key, run={**request, "seed": seed + index, "index": index}, kind=kind, work=request["steps"])
+            for index in range(count)
+        ]
 
     def warm_up(self) -> None:
         """There is nothing to load."""

@@ -26,10 +26,15 @@ class Made:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One row: a job has one for each of its pictures. `key` says which can share a batch."""
+    """One row: a job has one for each of its pictures.
+
+    `key` says which can share a batch; rows of one `kind` take time by their `work`, in any unit.
+    """
 
     key: Hashable
     run: Any  # what the engine made of the request
+    kind: str
+    work: float
 
 
 class Listener(Protocol):

@@ -97,14 +97,15 @@ class JobQueue:
                 del self._waiting[waiting.job.row.id]
             return found
 
-    def ahead_of(self, job_id: str) -> list[LiveJob] | None:
-        """The jobs that go first, by now; None if it does not wait."""
+    def up_to(self, job_id: str) -> list[Waiting]:
+        """The jobs that go first, by now, and the job itself, the last; none if it does not wait."""
+        order = self.in_order()
+        return next((order[: place + 1] for place, one in enumerate(order) if one.job.row.id == job_id), [])
+
+    def in_order(self) -> list[Waiting]:
+        """All that wait."""
         with self._changed:
-            order = [waiting.job for waiting in self._in_order()]
-        for place, job in enumerate(order):
-            if job.row.id == job_id:
-                return order[:place]
-        return None
+            return self._in_order()
 
     def close(self) -> list[LiveJob]:
         """Give out no more jobs; those that wait."""

@@ -86,7 +86,11 @@ class Worker:
             self.is_ready = False
 
     def _run_batch(self, first: Waiting) -> None:
-        rows = self._engine.open(first.key)
+        try:
+            rows = self._engine.open(first.key)
+        except Exception as error:  # noqa: BLE001 - a model or a LoRA that cannot be loaded is of no concern to others
+            self._finisher.fail(first.job, error)
+            return
         self._begin([first], rows)
         if not self._joins:
             self._admit(first.key, rows)
@@ -98,8 +102,16 @@ class Worker:
             if rows.count:
                 for running in self.running:
                     running.most_rows = max(running.most_rows, rows.count)
-                rows.step()
+                self._step(rows)
             self._end_done()
+
+    def _step(self, rows: Rows) -> None:
+        try:
+            rows.step()
+        except Exception as error:  # noqa: BLE001 - of the batch as a whole: nothing is known of its rows any more
+            for running in self.running:
+                self._finisher.fail(running.job, error)
+            self.running = []
 
     def _admit(self, key: object, rows: Rows) -> None:
         if not self._stopping.is_set() and rows.count < self._max_rows:
@@ -163,7 +175,7 @@ class Worker:
             if running.error is not None:
                 self._finisher.fail(running.job, running.error)
                 continue
-            self._estimates.note(running.tasks[0].key, seconds / len(running.tasks), rows=running.most_rows)
+            self._estimates.note(running.tasks, seconds, rows=running.most_rows)
             figures = {
                 "batch": running.most_rows,
                 "queue_ms": round((running.begun_at - running.job.accepted_at) * 1000, 3),
