@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -184,10 +185,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--store", help="a database URL; a new SQLite file if not given")
+    parser.add_argument("--postgresql", action="store_true", help="have a PostgreSQL server of its own")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        store = arguments.store or f"sqlite:///{folder / 'jobs.db'}"
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if arguments.postgresql:
+            from database import database_server
+
+            store = stack.enter_context(database_server()).database()
+        else:
+            store = arguments.store or f"sqlite:///{folder / 'jobs.db'}"
         tally = run(times=arguments.times, folder=folder, store=store)
     print(json.dumps(asdict(tally), indent=2))
     sys.exit(1 if tally.lost or tally.duplicated or tally.wrong or tally.unfinished_files else 0)

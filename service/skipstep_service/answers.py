@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from .jobs.states import QUEUED
 from .service import JobService
 from .store.job_store import JobRow
+from .webhooks.targets import shown
 
 Status = Literal["queued", "running", "canceling", "succeeded", "failed", "expired", "canceled"]
 
@@ -17,67 +18,80 @@ Status = Literal["queued", "running", "canceling", "succeeded", "failed", "expir
 class Links(BaseModel):
     """Where more of a job is."""
 
-    self: str
-    events: str
-    cancel: str
+    self: str = Field(description="The job.")
+    events: str = Field(description="Its events.")
+    cancel: str = Field(description="Where to end it.")
 
 
 class OutputAnswer(BaseModel):
     """A file that a job made."""
 
-    name: str
-    media_type: str
-    bytes: int
-    url: str
+    name: str = Field(description="Numbered from 0, as 0.png; with `compare` also 0-baseline.png.")
+    media_type: str = Field(description="As image/png.")
+    bytes: int = Field(description="How large it is.")
+    url: str = Field(description="Where it is, on this server; it needs the key, too.")
 
 
 class ErrorAnswer(BaseModel):
     """Why a job, or a request, failed."""
 
-    code: str
-    message: str
-    details: dict[str, Any] = Field(default_factory=dict)
+    code: str = Field(description="For programs; one word for each kind of error.")
+    message: str = Field(description="For people; what is wrong, and what to do.")
+    details: dict[str, Any] = Field(default_factory=dict, description="Of a 422: `problems`, or the `param`.")
+
+
+class ErrorEnvelope(BaseModel):
+    """Every answer that is not a success, but for those of the adapters."""
+
+    error: ErrorAnswer
 
 
 class JobAnswer(BaseModel):
     """A job."""
 
-    id: str
-    kind: Literal["image", "video"]
-    status: Status
+    id: str = Field(description="Sorts by the time when it was accepted.")
+    kind: Literal["image", "video"] = Field(description="What it makes.")
+    status: Status = Field(description="`succeeded`, `failed`, `expired` and `canceled` are ends.")
     request: dict[str, Any] = Field(description="What was asked for, with the seed that was drawn and the model.")
-    outputs: list[OutputAnswer] = Field(default_factory=list)
-    report: dict[str, Any] | None = Field(None, description="What really ran: passes, batch, times, likeness.")
-    error: ErrorAnswer | None = None
-    attempts: int
+    outputs: list[OutputAnswer] = Field(default_factory=list, description="Its files, once it has succeeded.")
+    report: dict[str, Any] | None = Field(
+        None,
+        description="What really ran: `images` has the seed, passes, batch and times of each picture or clip, "
+        "and with `compare` its `comparison`: `psnr_db`, `ssim`, `loop_speedup`.",
+    )
+    error: ErrorAnswer | None = Field(None, description="Why it has failed.")
+    attempts: int = Field(description="How often it was begun; more than one after a crash.")
     position: int | None = Field(None, description="Jobs that go before it, while it waits.")
     eta_s: float | None = Field(None, description="About how long until it is done, while it waits.")
-    created_at: datetime
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
+    created_at: datetime = Field(description="When it was accepted.")
+    started_at: datetime | None = Field(None, description="When its latest attempt began.")
+    finished_at: datetime | None = Field(None, description="When it ended.")
     expires_at: datetime = Field(description="When it is given up.")
-    links: Links
+    links: Links = Field(description="Where more of it is.")
 
 
 class JobList(BaseModel):
     """Jobs, the newest first."""
 
-    jobs: list[JobAnswer]
+    jobs: list[JobAnswer] = Field(description="One page of them.")
     next: str | None = Field(None, description="The `after` of the next page; none if there is none.")
 
 
 def job_answer(row: JobRow, service: JobService) -> JobAnswer:
     """A job as its owner sees it."""
+    return answer_of(row, service.place(row.id) if row.status == QUEUED else None)
+
+
+def answer_of(row: JobRow, place: tuple[int, float] | None = None) -> JobAnswer:
+    """A job; with how many go before it, and for how long, while it waits."""
     here = f"/v1/jobs/{row.id}"
     result = row.result or {}
-    place = service.place(row.id) if row.status == QUEUED else None
-    hidden = ("files", "kind")
     return JobAnswer.model_validate(
         {
             "id": row.id,
             "kind": row.kind,
             "status": row.status,
-            "request": {name: value for name, value in row.request.items() if name not in hidden},
+            "request": _asked(row.request),
             "outputs": [{**one, "url": f"{here}/outputs/{one['name']}"} for one in result.get("outputs", ())],
             "report": {name: value for name, value in result.items() if name != "outputs"} or None,
             "error": row.error,
@@ -91,6 +105,13 @@ def job_answer(row: JobRow, service: JobService) -> JobAnswer:
             "links": {"self": here, "events": f"{here}/events", "cancel": f"{here}/cancel"},
         }
     )
+
+
+def _asked(request: dict[str, Any]) -> dict[str, Any]:
+    hidden = ("files", "kind", "webhook")
+    webhook = request.get("webhook")
+    named = {} if webhook is None else {"webhook": {"url": shown(webhook["url"])}}
+    return {**{name: value for name, value in request.items() if name not in hidden}, **named}
 
 
 def _moment(seconds: float | None) -> datetime | None:

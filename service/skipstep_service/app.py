@@ -10,10 +10,13 @@ from fastapi import FastAPI
 
 from skipstep import __version__
 
+from .body_limits import BodyLimits
 from .catalog import Catalog
+from .departures import Departures
 from .engines.dummy import DummyEngine
 from .engines.protocol import Engine
 from .handlers import add_handlers
+from .jobs.live_jobs import LiveJobs
 from .metrics import Metrics
 from .page import add_page
 from .routes import a1111, events, health, jobs, models, openai_images, openai_videos, outputs
@@ -22,8 +25,13 @@ from .service import JobService
 from .settings import Settings
 from .store.database import open_database
 from .store.job_store import JobStore
+from .store.lock import StoreLock
 from .store.results import ResultStore
+from .traces import Traces, is_unseen
+from .webhooks import events as webhook_events
+from .webhooks.outgoing import deliverer_of
 
+_LETTING_GO_S = 5.0  # that a server takes to end besides its drain
 DUMMY_FAMILIES = {"dummy": "sdxl", "dummy-video": "svd"}
 
 
@@ -38,23 +46,29 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service = await asyncio.to_thread(_open, settings, app)
-        app.state.metrics.watch(service)
+        metrics.watch(service)
         try:
             yield
         finally:
             await asyncio.to_thread(service.drain, settings.drain_s)
-            app.state.metrics.close()
+            metrics.close()
+            traces.close()
 
-    metrics = Metrics()
+    metrics, traces = Metrics(), Traces()
     app = FastAPI(
-        telemetry={"meter_provider": metrics.provider},
+        telemetry={
+            "meter_provider": metrics.provider,
+            "tracer_provider": traces.provider,
+            "auto_configure": True,  # exports where OTEL_... says
+            "exclude": is_unseen,
+        },
         title="skipstep",
         version=__version__,
         description="Images and videos with cached UNets: what is accepted is done exactly once.",
         lifespan=lifespan,
-        max_body_size=settings.max_body_bytes,
+        webhooks=webhook_events.router,
     )
-    app.state.settings, app.state.metrics = settings, metrics
+    app.state.settings, app.state.metrics, app.state.traces = settings, metrics, traces
     for routes in (jobs, events, outputs, models, health, openai_images, openai_videos):
         app.include_router(routes.router)
     if settings.a1111:
@@ -62,21 +76,30 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(a1111.router)
     add_handlers(app)
     add_page(app)
+    app.add_middleware(BodyLimits, max_bytes=settings.max_body_bytes)
+    app.add_middleware(Departures)
     return app
 
 
 def _open(settings: Settings, app: FastAPI) -> JobService:
     engine, families = new_engine(settings)
+    database = open_database(settings.store, synchronous=settings.synchronous)
+    lock = StoreLock(database)
+    lock.acquire(settings.drain_s + _LETTING_GO_S)
+    store = JobStore(database)
     service = JobService(
         engine,
-        JobStore(open_database(settings.store, synchronous=settings.synchronous)),
+        store,
         ResultStore(settings.results),
+        lock,
         max_queue=settings.max_queue,
         max_rows=settings.max_rows,
         joins=settings.step_batching,
         ttl_s=settings.result_ttl_s,
         max_bytes=settings.results_max_bytes,
-        on_event=app.state.metrics.on_event,
+        live=LiveJobs(ttl_s=settings.events_ttl_s, max_bytes=settings.events_max_bytes),
+        on_event=(app.state.metrics.on_event, app.state.traces.on_event),
+        webhooks=deliverer_of(settings, store),
     )
     app.state.engine, app.state.service, app.state.catalog = engine, service, Catalog(settings, families)
     service.start()

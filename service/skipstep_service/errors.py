@@ -10,6 +10,7 @@
   + KeyReusedError      422    an Idempotency-Key that came with another body
   + BusyError           429    the queue is full; says when to try again
   + DrainingError       503    the server is ending; says when to try again
+  + StoreDownError      503    the database does not answer; says when to try again
   + NoSpaceError        507    the disk is full
   + JobEndedError       500    the job that a request waited for gave nothing; 504 if it was late, 409 if canceled
   + ClientLeftError     499    nobody is there to be answered
@@ -17,6 +18,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -25,6 +27,7 @@ class ApiError(Exception):
 
     status = 500
     code = "internal"
+    headers: Mapping[str, str] = {}
 
     def __init__(
         self, message: str, *, details: dict[str, Any] | None = None, retry_after_s: int | None = None
@@ -87,6 +90,12 @@ class DrainingError(ApiError):
     """The server is ending."""
 
     status, code = 503, "draining"
+
+
+class StoreDownError(ApiError):
+    """The database does not answer."""
+
+    status, code = 503, "store_down"
 
 
 class NoSpaceError(ApiError):

@@ -11,14 +11,18 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
-from .errors import ApiError, InvalidRequestError
+from .errors import ApiError, InvalidRequestError, StoreDownError
+from .store.probe import STORE_DOWN
 
 log = structlog.get_logger()
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _CODES = {
     400: "bad_request",
     404: "not_found",
     405: "method_not_allowed",
+    408: "too_slow",
     413: "too_large",
     415: "unsupported_media_type",
 }
@@ -29,12 +33,16 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ApiError, _of_ours)
     app.add_exception_handler(RequestValidationError, _of_validation)
     app.add_exception_handler(HTTPException, _of_http)
+    for error in STORE_DOWN:
+        app.add_exception_handler(error, _of_store)
     app.add_exception_handler(Exception, _unforeseen)
 
 
 def headers_of(error: ApiError) -> dict[str, str]:
     """Those of the answer."""
-    headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    headers = dict(error.headers)
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return headers
@@ -72,6 +80,10 @@ class TranslatingRoute(APIRoute):
                 return self.translate(error)
             except RequestValidationError as error:
                 return self.translate(invalid(error))
+            except HTTPException as error:
+                return self.translate(HttpError(error))
+            except STORE_DOWN as error:
+                return self.translate(_store_down(request, error))
 
         return answer
 
@@ -85,15 +97,40 @@ async def _of_validation(_: Request, error: Exception) -> JSONResponse:
     return envelope(invalid(error))
 
 
-def http_code(error: HTTPException) -> str:
-    """Our code for an error of the framework."""
-    return _CODES.get(error.status_code, "http_error")
+class HttpError(ApiError):
+    """An error of the framework."""
+
+    def __init__(self, error: HTTPException) -> None:
+        super().__init__(str(error.detail))
+        self.status, self.code = error.status_code, _CODES.get(error.status_code, "http_error")
+        self.headers = dict(error.headers or {})
 
 
-async def _of_http(_: Request, error: Exception) -> JSONResponse:
+async def _of_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    body = {"error": {"code": http_code(error), "message": str(error.detail), "details": {}}}
-    return JSONResponse(body, status_code=error.status_code, headers=error.headers)
+    shown = HttpError(error)
+    if shown.status == 405:
+        shown.headers = {"Allow": ", ".join(methods_at(request)) or "GET, HEAD"}  # the page's files are no routes
+    return envelope(shown)
+
+
+def methods_at(request: Request) -> list[str]:
+    """All methods for the path of a request; the framework names those of one route only."""
+    asked = {"type": "http", "path": request.scope["path"], "root_path": "", "headers": []}
+
+    def is_met(method: str) -> bool:
+        return any(route.matches({**asked, "method": method})[0] is Match.FULL for route in request.app.routes)
+
+    return [method for method in _METHODS if is_met(method)]
+
+
+async def _of_store(request: Request, error: Exception) -> JSONResponse:
+    return envelope(_store_down(request, error))
+
+
+def _store_down(request: Request, error: Exception) -> StoreDownError:
+    log.warning("the store failed", method=request.method, path=request.url.path, error=str(error))
+    return StoreDownError("the store of jobs does not answer; try again", retry_after_s=2)
 
 
 async def _unforeseen(request: Request, error: Exception) -> JSONResponse:

@@ -31,5 +31,6 @@ def set_up_logs(*, level: int = logging.INFO) -> None:
             ],
         )
     )
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # or whole URLs of webhooks are logged, with their tokens
     root = logging.getLogger()
     root.handlers, root.level = [handler], level

@@ -41,6 +41,8 @@ class Metrics:
 
         gauge("skipstep_queue_length", "Jobs that wait.", lambda: len(service.queue))
         gauge("skipstep_running_jobs", "Jobs in the batch that runs.", lambda: len(service.worker.running))
+        gauge("skipstep_live_jobs", "Jobs whose events can be followed.", lambda: len(service.live_jobs))
+        gauge("skipstep_followers", "Clients that follow events.", lambda: service.live_jobs.followers)
         gauge("skipstep_ready", "1 if jobs are taken.", lambda: int(service.problem() is None))
 
     def on_event(self, job: LiveJob, event: Event) -> None:

@@ -40,18 +40,19 @@ def serve(settings: Settings) -> None:
         address=settings.host,
         port=settings.port,
         interface=Interfaces.ASGI,
-        factory=True,
         workers=1,  # owns the models
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=_HEADER_S * 1000, keep_alive=True),
         workers_kill_timeout=int(settings.drain_s) + 5,
         log_access=False,
-    ).serve()
+    ).serve(target_loader=factory, wrap_loader=False)  # or granian looks for the module in the working folder
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
     """Variables that make the same settings in another process."""
     plain = settings.model_dump(mode="json", exclude_defaults=True)
+    if settings.webhook_secret is not None:
+        plain["webhook_secret"] = settings.webhook_secret.get_secret_value()  # which is dumped as asterisks
     return {
         f"SKIPSTEP_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
         for name, value in plain.items()

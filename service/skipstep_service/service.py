@@ -4,50 +4,50 @@ from __future__ import annotations
 
 import asyncio
 import math
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import sqlalchemy as sa
 import structlog
 
 from .engines.protocol import Engine, Task
-from .errors import BusyError, ConflictError, DrainingError, NoSpaceError, NotFoundError
+from .errors import BusyError, ConflictError, DrainingError, NotFoundError
 from .jobs.ids import is_job_id
 from .jobs.live import Event, LiveJob
+from .jobs.live_jobs import LiveJobs
 from .jobs.states import CANCELED, CANCELING, QUEUED
 from .store.job_store import JobRow, JobStore
+from .store.lock import StoreLock
+from .store.probe import STORE_DOWN, Probe
 from .store.results import ResultStore
 from .store.sweeper import Sweeper
+from .webhooks.deliverer import Deliverer
 from .work.estimates import Estimates
 from .work.finisher import Finisher
 from .work.queue import JobQueue, Waiting
 from .work.worker import Worker
 
-_PROBE_S = 5.0
 log = structlog.get_logger()
 
 
 class JobService:
-    """Jobs of one process with one worker.
-
-    `kept_s`: how long the events of a job that has ended can still be followed.
-    """
+    """Jobs of one process with one worker."""
 
     def __init__(
         self,
         engine: Engine,
         store: JobStore,
         results: ResultStore,
+        lock: StoreLock,
         *,
         max_queue: int = 64,
         max_rows: int = 8,
         joins: bool = True,
-        kept_s: float = 300.0,
+        live: LiveJobs | None = None,
         ttl_s: float = 86400.0,
         max_bytes: int | None = None,
-        on_event: Callable[[LiveJob, Event], None] | None = None,
+        on_event: Sequence[Callable[[LiveJob, Event], None]] = (),
+        webhooks: Deliverer | None = None,
     ) -> None:
         self.store = store
         self.results = results
@@ -67,11 +67,11 @@ class JobService:
         self.is_draining = False
         self._engine = engine
         self._on_event = on_event
+        self._webhooks = webhooks
         self._max_queue = max_queue
-        self._kept_s = kept_s
-        self._live: dict[str, LiveJob] = {}
-        self._lock = threading.Lock()
-        self._probed: tuple[float, str | None] = (float("-inf"), None)
+        self.live_jobs = LiveJobs() if live is None else live
+        self._probe = Probe(store, results, lock)
+        self._lock = lock
 
     def start(self) -> None:
         """Take up what an earlier process left, and begin to work."""
@@ -85,6 +85,8 @@ class JobService:
         self.sweeper.sweep_orphans()  # before any is accepted, whose files come before its row
         self.sweeper.start()
         self.worker.start()
+        if self._webhooks is not None:
+            self._webhooks.start()
 
     def drain(self, timeout_s: float) -> bool:
         """Accept nothing more, end what runs, and leave what waits to the next start; whether all ended in time."""
@@ -95,6 +97,9 @@ class JobService:
         if not is_done:
             self.store.requeue([running.job.row.id for running in self.worker.running]).exception()
         self.finisher.close()
+        if self._webhooks is not None:
+            self._webhooks.stop()
+        self._lock.close()
         self.store.close()
         return is_done
 
@@ -129,31 +134,36 @@ class JobService:
 
         Raises:
             KeyReusedError, BusyError, DrainingError.
-            NoSpaceError: if it cannot be kept.
+            NoSpaceError, StoreDownError: if it cannot be kept.
         """
         self.check_room()
         try:
             for name, data in files.items():
                 await asyncio.to_thread(self.results.put, row.id, name, data)
             kept, is_known = await asyncio.wrap_future(self.store.accept(row))
-        except (OSError, sa.exc.OperationalError) as error:
-            self._probed = (time.monotonic(), str(error))
+        except (OSError, *STORE_DOWN) as error:
             await asyncio.to_thread(self._forget_files, row.id)
-            raise NoSpaceError("the server cannot keep the job: its disk is full; try again later") from error
+            raise self._probe.note(error) from error
         except BaseException:
             await asyncio.to_thread(self._forget_files, row.id)
             raise
         if is_known:
             await asyncio.to_thread(self._forget_files, row.id)
-            return self.current(kept), True
+            if kept.status != QUEUED or self.live(kept.id) is not None:
+                return self.current(kept), True
+            # it was committed, which the database could not tell before it went away: nobody has it yet
+            for name, data in files.items():
+                await asyncio.to_thread(self.results.put, kept.id, name, data)
+            if self.live(kept.id) is not None:
+                return self.current(kept), True
         job = self._add(kept)
         job.tell("status", status=QUEUED)
         self._enqueue(job, tasks)
-        return kept, False
+        return kept, is_known
 
     def current(self, row: JobRow) -> JobRow:
         """The row with what this process knows better than the database."""
-        job = self._live.get(row.id)
+        job = self.live_jobs.get(row.id)
         if job is not None and not row.is_done and job.cancel_asked.is_set() and row.status != QUEUED:
             return replace(row, status=CANCELING)
         return row
@@ -171,7 +181,7 @@ class JobService:
 
     def live(self, job_id: str) -> LiveJob | None:
         """The job's events, if this process still has them."""
-        return self._live.get(job_id)
+        return self.live_jobs.get(job_id)
 
     def cancel(self, job_id: str, *, owner: str) -> JobRow:
         """Have a job end: at once if it waits, at its next pass if it runs. One that has ended stays as it is.
@@ -180,7 +190,7 @@ class JobService:
             NotFoundError: as `get`.
         """
         row = self.get(job_id, owner=owner)
-        job = self._live.get(job_id)
+        job = self.live_jobs.get(job_id)
         if job is None or row.is_done:
             return row
         job.cancel_asked.set()
@@ -202,8 +212,7 @@ class JobService:
             raise ConflictError(f"the job is {row.status}; cancel it first")
         self.store.delete([job_id]).result()
         self.results.delete(job_id)
-        with self._lock:
-            self._live.pop(job_id, None)
+        self.live_jobs.remove(job_id)
 
     def place(self, job_id: str) -> tuple[int, float] | None:
         """How many jobs go before a waiting one, and about how many seconds until it is done."""
@@ -227,31 +236,11 @@ class JobService:
             return "warming up"
         if self.finisher.blocked_by is not None:
             return f"results cannot be written: {self.finisher.blocked_by}"
-        return self._storage_problem()
-
-    def _storage_problem(self) -> str | None:
-        """Asked of the disk every few seconds; while it refuses, every time."""
-        at, problem = self._probed
-        if problem is not None or time.monotonic() - at > _PROBE_S:
-            try:
-                self.store.check()
-                self.results.check()
-                problem = None
-            except (OSError, sa.exc.SQLAlchemyError) as error:
-                problem = f"the store cannot be written: {error}"
-            self._probed = (time.monotonic(), problem)
-        return problem
+        return self._probe.problem()
 
     def _add(self, row: JobRow) -> LiveJob:
         job = LiveJob(row, self._on_event)
-        now = time.monotonic()
-        with self._lock:
-            old = [
-                key for key, one in self._live.items() if one.ended_at is not None and now - one.ended_at > self._kept_s
-            ]
-            for key in old:
-                del self._live[key]
-            self._live[row.id] = job
+        self.live_jobs.add(job)
         return job
 
     def _enqueue(self, job: LiveJob, tasks: Sequence[Task]) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from typing import Any, Literal
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from skipstep.errors import OptionError
+
+from .webhooks.signing import check_secret
 
 Scope = Literal["jobs", "metrics"]
 
@@ -44,10 +47,23 @@ class ApiKey(BaseModel):
         return cls(name=name, sha256=hashlib.sha256(text.encode()).hexdigest(), scopes=scopes)
 
 
+class WarmShape(BaseModel):
+    """A size that is made ready before the first job: all batch sizes of it are compiled, and run once."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    width: int = Field(ge=8)
+    height: int = Field(ge=8)
+    frames: int | None = Field(None, ge=1)
+
+
 class Settings(BaseSettings):
     """Of one server process."""
 
-    model_config = SettingsConfigDict(env_prefix="SKIPSTEP_", env_nested_delimiter="__", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="SKIPSTEP_", env_nested_delimiter="__", extra="forbid", frozen=True, hide_input_in_errors=True
+    )
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
@@ -61,6 +77,9 @@ class Settings(BaseSettings):
     device: str = "auto"
     dtype: str = "auto"
     compiler: Literal["none", "inductor", "aot", "openvino", "onediff"] = "none"
+    warm_shapes: tuple[WarmShape, ...] = Field(
+        (), description="Sizes that are ready before the first job; with a compiler, others run without it."
+    )
     engine: Literal["skipstep", "dummy"] = "skipstep"
     dummy_step_s: float = Field(0.0, ge=0)
     store: str = "sqlite:///skipstep-jobs.db"
@@ -68,6 +87,8 @@ class Settings(BaseSettings):
     results: str = "skipstep-results"
     result_ttl_s: float = Field(86400.0, gt=0, description="Jobs and files are deleted so long after their end.")
     results_max_bytes: int | None = Field(None, ge=1, description="Of all files; the oldest jobs are deleted beyond.")
+    events_ttl_s: float = Field(300.0, ge=0, description="Events can be followed so long after the job's end.")
+    events_max_bytes: int = Field(64 * 2**20, ge=0, description="About; of jobs that have ended.")
     max_queue: int = Field(64, ge=1)
     max_rows: int = Field(8, ge=1, le=256, description="Pictures that share a pass.")
     step_batching: bool = Field(True, description="Let jobs join a batch that runs, at its full passes.")
@@ -77,6 +98,16 @@ class Settings(BaseSettings):
     timeout_s: float = Field(600.0, gt=0, le=86400, description="Of jobs that name none.")
     drain_s: float = Field(25.0, ge=0, description="What runs may go on so long when the server ends.")
     a1111: bool = Field(False, description="Also answer as AUTOMATIC1111's web UI does, under /sdapi/v1.")
+    webhook_secret: SecretStr | None = Field(None, description="Turns webhooks on: whsec_ and base64, that signs them.")
+    webhook_allow: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (), description="Private networks that webhooks may go to, without TLS, too."
+    )
+    webhook_retries_s: tuple[Annotated[float, Field(ge=0, le=86400)], ...] = Field(
+        (5, 30, 120, 600, 3600, 10800, 21600),
+        max_length=20,
+        description="Waits between tries; given up after the last.",
+    )
+    webhook_timeout_s: float = Field(10.0, gt=0, le=60, description="Of one try.")
     max_body_bytes: int = Field(24 * 2**20, ge=1024)
 
     @field_validator("models")
@@ -85,6 +116,26 @@ class Settings(BaseSettings):
         if not models:
             raise ValueError("name at least one model")
         return models
+
+    @model_validator(mode="after")
+    def _check_warm_shapes(self) -> Settings:
+        for shape in self.warm_shapes:
+            if shape.model not in self.models:
+                raise OptionError(f"warm_shapes names {shape.model!r}; models are {', '.join(self.models)}")
+        return self
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _is_signing_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None:
+            check_secret(secret.get_secret_value())
+        return secret
+
+    @model_validator(mode="after")
+    def _check_webhooks(self) -> Settings:
+        if self.webhook_allow and self.webhook_secret is None:
+            raise OptionError("SKIPSTEP_WEBHOOK_ALLOW is set, but webhooks are off; set SKIPSTEP_WEBHOOK_SECRET, too")
+        return self
 
     @model_validator(mode="after")
     def _check_open_door(self) -> Settings:

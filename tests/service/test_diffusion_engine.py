@@ -145,3 +145,13 @@ def test_files_of_a_picture_that_came_with_a_job_are_not_outputs(client: Client)
     data = base64.b64encode(client.get(first["outputs"][0]["url"]).content).decode()
     job = client.until_done(accepted(client, image=data))
     assert client.get(f"/v1/jobs/{job['id']}/outputs/input.png").status_code == 404
+
+
+@pytest.mark.filterwarnings("ignore::skipstep.errors.IgnoredInputWarning")
+def test_what_has_no_effect_is_said(client: Client) -> None:
+    job = client.until_done(accepted(client, prompt="a fox and a zeppelin", negative_prompt="blue", guidance_scale=1))
+    negative, words = job["report"]["images"][0]["warnings"]
+    assert negative == "the negative prompt has no effect at guidance 1; use more than 1"
+    assert words.startswith("the demo model does not know: zeppelin")
+    job = client.until_done(accepted(client))
+    assert job["report"]["images"][0]["warnings"] == []

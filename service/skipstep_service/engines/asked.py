@@ -73,7 +73,7 @@ def cache_of(asked: dict[str, Any], *, plans: Path | None) -> Cache:
     if len(given) > 1:
         raise OptionError(f"acceleration has {' and '.join(given)}, which contradict each other; give one of them")
     if asked["cache"] is not None:
-        return DeepCache(**asked["cache"])
+        return DeepCache(**{name: value for name, value in asked["cache"].items() if name != "kind"})
     if asked["plan"] is None:
         return str(asked["preset"] or USUAL)
     known = plan_names(plans)

@@ -11,18 +11,17 @@ from typing import Any
 
 import torch
 
-from skipstep.batching import ContinuousBatch, Row
 from skipstep.deepcache import DeepCache
 from skipstep.errors import OptionError
 
-from ..catalog import pixel_steps
+from ..catalog import VIDEO, pixel_steps
 from ..settings import Settings
 from .asked import image_requests, video_request
-from .drawing import Draw, drawing, filming
 from .models import NO_COMPILER, Loras, ServedModel, family_of, load
-from .protocol import Handle, Listener, Made, Task
-
-_SAMPLES = (1, 2, 4, 8, 16, 32)  # that compiled passes are filled up to
+from .protocol import Task
+from .rows import DiffusionRows, Drawn
+from .warming import warm_up
+from .weights import check_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,30 +30,23 @@ class BatchKey:
 
     model: str
     kind: str
-    size: tuple[int | None, ...]
+    size: tuple[int | None, int | None, int | None]  # width, height, frames; the model's own where it is None
     compiler: str
     loras: Loras
     alone: int | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Run:
-    kind: str
-    request: Any
-    index: int
-    form: str
-    compare: bool
 
 
 class DiffusionEngine:
     """All models of the settings, for one thread.
 
     Raises:
-        OptionError, UnsupportedModelError: if a model is not there, or of no family that it runs.
+        OptionError, UnsupportedModelError: if a model or LoRA is not there, a pickle, or of no family that it runs.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.families = {name: family_of(source) for name, source in settings.models.items()}
+        for file in settings.loras.values():
+            check_weights(Path(file))
         self._settings = settings
         self._plans = None if settings.plans is None else Path(settings.plans)
         self._models: dict[str, ServedModel] = {}
@@ -74,7 +66,7 @@ class DiffusionEngine:
         return [
             Task(
                 key=self._key(kind, request, one),
-                run=_Run(kind=kind, request=one, index=index, form=request["format"], compare=request["compare"]),
+                run=Drawn(kind=kind, request=one, index=index, form=request["format"], compare=request["compare"]),
                 kind=request["model"],
                 work=pixel_steps(kind, one.width, one.height, getattr(one, "frames", 1), steps=one.steps),
             )
@@ -98,19 +90,36 @@ class DiffusionEngine:
         )
 
     def warm_up(self) -> None:
-        """Load the first model; the others come when they are asked for."""
+        """Load the first model, and those with sizes that are to be ready; the others come when they are asked for."""
         logging.captureWarnings(True)
         self._model(next(iter(self._settings.models)))
+        for shape in self._settings.warm_shapes:
+            warm_up(
+                self._model(shape.model),
+                shape,
+                is_video=self.families[shape.model] == VIDEO,
+                compiler=self._settings.compiler,
+                max_rows=self._settings.max_rows,
+            )
 
     def open(self, key: Hashable) -> DiffusionRows:
         """An empty batch, with the LoRAs of its key on the model."""
         assert isinstance(key, BatchKey)
         model = self._model(key.model)
         model.wear(key.loras, self._settings.loras)
-        samples = () if key.compiler == NO_COMPILER else _SAMPLES
-        split = model.split(key.compiler)
-        batch = ContinuousBatch(model.loaded.pipe.unet, split, max_rows=self._settings.max_rows, samples=samples)
-        return DiffusionRows(model, batch)
+        compiler = key.compiler if self._is_compiled(key, model) else NO_COMPILER
+        return DiffusionRows(model, compiler=compiler, max_rows=self._settings.max_rows)
+
+    def _is_compiled(self, key: BatchKey, model: ServedModel) -> bool:
+        """Where sizes were made ready, nothing else is compiled: it would keep everybody waiting for minutes."""
+        shapes = self._settings.warm_shapes
+        if not shapes:
+            return True
+        size = model.size_of(*key.size)
+        return not key.loras and any(
+            shape.model == key.model and model.size_of(shape.width, shape.height, shape.frames) == size
+            for shape in shapes
+        )
 
     def _model(self, name: str) -> ServedModel:
         if name not in self._models:
@@ -119,51 +128,3 @@ class DiffusionEngine:
             if self._models[name].loaded.is_demo:
                 torch.set_num_threads(1)  # its operations are too small to share
         return self._models[name]
-
-
-class DiffusionRows:
-    """Rows of one model."""
-
-    def __init__(self, model: ServedModel, batch: ContinuousBatch) -> None:
-        self._model = model
-        self._batch = batch
-        self._handles: list[Handle] = []
-
-    @property
-    def count(self) -> int:
-        """Rows in it."""
-        return len(self._batch.rows)
-
-    @property
-    def is_joinable(self) -> bool:
-        """Whether the next pass is full."""
-        return self._batch.is_joinable
-
-    def start(self, task: Task, listener: Listener) -> Handle:
-        """Take in a row: its text is encoded at once."""
-        handle = Handle(inner=self._batch.start(self._draw(task.run, listener)))
-        self._handles.append(handle)
-        self._note_done()
-        return handle
-
-    def step(self) -> None:
-        """Run one pass."""
-        self._batch.step()
-        self._note_done()
-
-    def cancel(self, handle: Handle) -> None:
-        """End a row at the pass that it waits for."""
-        self._batch.cancel(handle.inner)
-        self._note_done()
-
-    def _draw(self, run: _Run, listener: Listener) -> Draw:
-        if run.kind == "image":
-            return drawing(self._model, run.request, listener, index=run.index, form=run.form, compare=run.compare)
-        return filming(self._model, run.request, listener, form=run.form, compare=run.compare)
-
-    def _note_done(self) -> None:
-        for handle in self._handles:
-            row: Row[Made] = handle.inner
-            if row.is_done:
-                handle.made, handle.error, handle.is_done = row.result, row.error, True
-        self._handles = [handle for handle in self._handles if not handle.is_done]

@@ -14,6 +14,7 @@ from PIL import Image
 
 from skipstep.deepcache import SplitMaker
 from skipstep.engine.bootstrap import finite
+from skipstep.engine.ignored import ignored_input
 from skipstep.engine.image import GeneratedImage, ImageEngine
 from skipstep.engine.media import png_bytes
 from skipstep.engine.metrics import image_psnr, image_ssim, latent_psnr, video_psnr
@@ -47,7 +48,8 @@ def drawing(
 
         plain = engine.generate(replace(request, cache=LOSSLESS)) if compare else None
         made = engine.generate(request, listener.on_pass, on_step)
-        report = _report(made, {"seed": request.seed})
+        ignored = [str(warning) for warning in ignored_input(engine.model, made.request)]
+        report = _report(made, {"seed": request.seed, "warnings": ignored})
         outputs = [Output(name=f"{index}.{form}", media_type=_MEDIA[form], encode=lambda: encode(made, form))]
         if plain is not None:
             report["comparison"] = likeness(plain, made)

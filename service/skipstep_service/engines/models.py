@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from skipstep.compile import Compiler
+from skipstep.compile import Compiler, default_kernels, default_store
 from skipstep.deepcache import CalibrationMemory, SplitMaker, live_split
 from skipstep.engine.models import DEMO, DEMO_SD15, DEMO_SVD, FAMILIES, LoadedModel, load_model
 from skipstep.engine.preview import PreviewMap
 from skipstep.engine.svd_single_file import is_svd_file
 from skipstep.errors import OptionError, UnsupportedModelError
+
+from .weights import check_weights
 
 NO_COMPILER = "none"
 Loras = tuple[tuple[str, float], ...]
@@ -27,6 +30,7 @@ class ServedModel:
     loaded: LoadedModel
     calibrations: CalibrationMemory = field(default_factory=CalibrationMemory)
     compilers: dict[str, Compiler] = field(default_factory=dict)
+    fitting: dict[Hashable, int] = field(default_factory=dict)  # rows of a pass that fit into memory
     loras: Loras = ()
     _previews: PreviewMap | None = None
 
@@ -45,8 +49,14 @@ class ServedModel:
         if compiler == NO_COMPILER:
             return live_split
         if compiler not in self.compilers:
-            self.compilers[compiler] = Compiler(compiler)
+            default_kernels().use()
+            self.compilers[compiler] = Compiler(compiler, store=default_store())
         return self.compilers[compiler]
+
+    def size_of(self, width: int | None, height: int | None, frames: int | None) -> tuple[int, int, int]:
+        """A size with the model's own where it is None; pictures have no frames."""
+        own = getattr(self.loaded.pipe.unet.config, "num_frames", 0)
+        return width or self.loaded.size[0], height or self.loaded.size[1], frames or own
 
     @property
     def previews(self) -> PreviewMap:
@@ -63,10 +73,14 @@ class ServedModel:
         if self.loras:
             pipe.unload_lora_weights()
         self.loras = ()
-        for index, (name, _) in enumerate(loras):
-            pipe.load_lora_weights(files[name], adapter_name=f"lora{index}")
-        if loras:
-            pipe.set_adapters([f"lora{index}" for index in range(len(loras))], [scale for _, scale in loras])
+        try:
+            for index, (name, _) in enumerate(loras):
+                pipe.load_lora_weights(files[name], adapter_name=f"lora{index}", use_safetensors=True)
+            if loras:
+                pipe.set_adapters([f"lora{index}" for index in range(len(loras))], [scale for _, scale in loras])
+        except Exception:
+            pipe.unload_lora_weights()  # of those that were loaded before the one that failed
+            raise
         self.loras = loras
 
 
@@ -80,6 +94,7 @@ def family_of(source: str) -> str:
     if source in _DEMOS:
         return _DEMOS[source]
     path = Path(source)
+    check_weights(path)
     if path.is_file():
         return "svd" if is_svd_file(path) else "sdxl"
     try:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from skipstep.engine.request import GUIDANCE, MAX_SEED, SIDES, STEPS, STRENGTH, USUAL_STRENGTH
 from skipstep.engine.samplers import SAMPLERS
 from skipstep.engine.video_request import FPS, FRAMES, MOTION, NOISE
 from skipstep.engine.video_request import GUIDANCE as VIDEO_GUIDANCE
+
+from ..webhooks.targets import MAX_URL, parse_target
 
 MAX_TEXT = 4000  # characters
 MAX_IMAGE = 16 * 2**20  # of base64
@@ -23,13 +25,20 @@ def _no_truth(value: Any) -> Any:
     return value
 
 
-Whole = Annotated[int, BeforeValidator(_no_truth)]
-Real = Annotated[float, BeforeValidator(_no_truth)]
+def _well_formed(url: str) -> str:
+    parse_target(url)
+    return url
+
+
+# after the limits in an Annotated, or the schema loses them
+IS_NUMBER = BeforeValidator(_no_truth)
+Whole = Annotated[int, IS_NUMBER]
+Real = Annotated[float, IS_NUMBER]
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Name = Annotated[str, Field(pattern=NAME)]
-Side = Annotated[Whole, Field(ge=SIDES[0], le=SIDES[1], multiple_of=8)]
-Steps = Annotated[Whole, Field(ge=STEPS[0], le=STEPS[1])]
-Seed = Annotated[Whole, Field(ge=0, le=MAX_SEED)]
+Side = Annotated[int, Field(ge=SIDES[0], le=SIDES[1], multiple_of=8), IS_NUMBER]
+Steps = Annotated[int, Field(ge=STEPS[0], le=STEPS[1]), IS_NUMBER]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED), IS_NUMBER]
 Base64 = Annotated[str, Field(max_length=MAX_IMAGE, description="A PNG, JPEG, WebP, GIF, TIFF, BMP or AVIF in base64.")]
 
 
@@ -42,16 +51,23 @@ class Body(BaseModel):
 class CacheOptions(Body):
     """Options of DeepCache in place of a preset's; see docs/core.md."""
 
-    interval: Annotated[Whole, Field(ge=1, le=1000)] = Field(
+    kind: Literal["deepcache"] = Field("deepcache", description="There is no other.")
+    interval: Annotated[int, Field(ge=1, le=1000), IS_NUMBER] = Field(
         3, description="Evaluations from one full pass to the next."
     )
-    branch: Annotated[Whole, Field(ge=0, le=31)] = Field(0, description="The skip at which to cut; 0 is fastest.")
-    forecast: Literal["verbatim", "linear", "linear_log_sigma", "quadratic", "quadratic_log_sigma", "calibrated"] = (
-        "linear"
+    branch: Annotated[int, Field(ge=0, le=31), IS_NUMBER] = Field(
+        0, description="The skip at which to cut; 0 is fastest."
     )
-    start_step: Annotated[Whole, Field(ge=0, le=STEPS[1])] = 0
-    end_step: Annotated[Whole, Field(ge=0, le=STEPS[1])] | None = None
-    tolerance: Annotated[Real, Field(gt=0, le=10)] | None = Field(
+    forecast: Literal["verbatim", "linear", "linear_log_sigma", "quadratic", "quadratic_log_sigma", "calibrated"] = (
+        Field("linear", description="How features are carried over to reuse passes: as they were, or foretold.")
+    )
+    start_step: Annotated[int, Field(ge=0, le=STEPS[1]), IS_NUMBER] | None = Field(
+        None, description="Steps before it run in full."
+    )
+    end_step: Annotated[int, Field(ge=0, le=STEPS[1]), IS_NUMBER] | None = Field(
+        None, description="Steps from it on run in full."
+    )
+    tolerance: Annotated[float, Field(gt=0, le=10), IS_NUMBER] | None = Field(
         None, description="Recompute when the error measured exceeds this; such jobs share no batch with others."
     )
 
@@ -63,7 +79,7 @@ class Acceleration(Body):
         None, description="`balanced` if neither plan nor cache is given."
     )
     plan: Name | None = Field(None, description="The name of a plan that the server has; see GET /v1/acceleration.")
-    cache: CacheOptions | None = None
+    cache: CacheOptions | None = Field(None, description="Options in place of a preset or a plan.")
     compiler: Literal["none", "inductor", "aot", "openvino", "onediff"] | None = Field(
         None, description="The server's own if not given."
     )
@@ -72,57 +88,86 @@ class Acceleration(Body):
 class Lora(Body):
     """A LoRA that the server has."""
 
-    name: Name
-    scale: Annotated[Real, Field(ge=-10, le=10)] = 1.0
+    name: Name = Field(description="One of the `loras` of GET /v1/models.")
+    scale: Annotated[float, Field(ge=-10, le=10), IS_NUMBER] = Field(1.0, description="How strongly it works.")
+
+
+class Webhook(Body):
+    """Where to tell of the job's end: a signed POST of JSON, see `webhooks` in this schema."""
+
+    url: Annotated[
+        str, Field(max_length=MAX_URL, json_schema_extra={"format": "uri"}), AfterValidator(_well_formed)
+    ] = Field(description="https://HOST/PATH, on the public internet unless the operator allows others.")
 
 
 class _Job(Body):
     model: Name | None = Field(None, description="One of GET /v1/models; the server's first if not given.")
-    steps: Steps = 30
+    steps: Steps = Field(30, description="Denoising steps.")
     seed: Seed | None = Field(None, description="Drawn at random if not given, and told.")
     width: Side | None = Field(None, description="Pixels; the model's own if not given.")
     height: Side | None = Field(None, description="Pixels; the model's own if not given.")
-    acceleration: Acceleration = Acceleration()
+    acceleration: Acceleration = Field(Acceleration(), description="How the UNet is sped up.")
     compare: bool = Field(False, description="Also run without the cache, alone, and measure the difference.")
     previews: bool = Field(False, description="Send previews of the steps with the events.")
-    priority: Literal["interactive", "normal", "batch"] = "normal"
-    timeout_s: Annotated[Real, Field(gt=0, le=86400)] | None = Field(
-        None, description="Seconds from now after which the job expires, waiting or running."
+    priority: Literal["interactive", "normal", "batch"] = Field(
+        "normal", description="Who goes first; a minute of waiting is worth a class."
     )
+    timeout_s: Annotated[float, Field(gt=0, le=86400), IS_NUMBER] | None = Field(
+        None, description="Seconds after which the job expires, waiting or running; the server's own if not given."
+    )
+    webhook: Webhook | None = Field(None, description="Refused unless the operator has turned webhooks on.")
 
 
 class ImageJob(_Job):
     """A picture from a prompt, or from a prompt and a picture."""
 
-    kind: Literal["image"]
-    prompt: Text
-    negative_prompt: Text = ""
-    guidance_scale: Annotated[Real, Field(ge=GUIDANCE[0], le=GUIDANCE[1])] | None = Field(
+    kind: Literal["image"] = Field(description="Tells the two kinds of jobs apart.")
+    prompt: Text = Field(description="What is to be seen.")
+    negative_prompt: Text = Field("", description="What is not to be seen; has an effect with guidance only.")
+    guidance_scale: Annotated[float, Field(ge=GUIDANCE[0], le=GUIDANCE[1]), IS_NUMBER] | None = Field(
         None, description="1 or less switches guidance off; the model's own if not given."
     )
-    sampler: Literal[tuple(SAMPLERS)] = "euler"  # type: ignore[valid-type]
-    n: Annotated[Whole, Field(ge=1, le=MAX_N)] = Field(1, description="Pictures; their seeds follow each other.")
+    sampler: Literal[tuple(SAMPLERS)] = Field("euler", description="The solver.")  # type: ignore[valid-type]
+    n: Annotated[int, Field(ge=1, le=MAX_N), IS_NUMBER] = Field(
+        1, description="Pictures; their seeds follow each other."
+    )
     image: Base64 | None = Field(None, description="A picture to begin with.")
-    strength: Annotated[Real, Field(ge=STRENGTH[0], le=STRENGTH[1])] | None = Field(
+    strength: Annotated[float, Field(ge=STRENGTH[0], le=STRENGTH[1]), IS_NUMBER] | None = Field(
         None, description=f"With image: how much of it may change; {USUAL_STRENGTH} if not given."
     )
-    loras: Annotated[list[Lora], Field(max_length=4)] = Field(default_factory=list)
-    format: Literal["png", "webp", "jpeg"] = "png"
+    loras: Annotated[list[Lora], Field(max_length=4)] = Field(
+        default_factory=list, description="LoRAs of the server, all at once."
+    )
+    format: Literal["png", "webp", "jpeg"] = Field("png", description="Of the files; WebP is lossless.")
 
 
 class VideoJob(_Job):
     """A clip from a picture."""
 
-    kind: Literal["video"]
-    image: Base64
-    steps: Steps = 25
-    frames: Annotated[Whole, Field(ge=FRAMES[0], le=FRAMES[1])] | None = None
-    fps: Annotated[Whole, Field(ge=FPS[0], le=FPS[1])] = 7
-    motion: Annotated[Whole, Field(ge=MOTION[0], le=MOTION[1])] = 127
-    noise: Annotated[Real, Field(ge=NOISE[0], le=NOISE[1])] = 0.02
-    min_guidance: Annotated[Real, Field(ge=VIDEO_GUIDANCE[0], le=VIDEO_GUIDANCE[1])] = 1.0
-    max_guidance: Annotated[Real, Field(ge=VIDEO_GUIDANCE[0], le=VIDEO_GUIDANCE[1])] | None = None
-    format: Literal["mp4", "webm", "webp", "gif"] = "mp4"
+    kind: Literal["video"] = Field(description="Tells the two kinds of jobs apart.")
+    image: Base64 = Field(
+        description="The picture that the clip begins with: a PNG, JPEG, WebP, GIF, TIFF, BMP or AVIF in base64."
+    )
+    steps: Steps = Field(25, description="Denoising steps.")
+    frames: Annotated[int, Field(ge=FRAMES[0], le=FRAMES[1]), IS_NUMBER] | None = Field(
+        None, description="How many; the model's own if not given."
+    )
+    fps: Annotated[int, Field(ge=FPS[0], le=FPS[1]), IS_NUMBER] = Field(
+        7, description="Frames a second, which the model is told, too."
+    )
+    motion: Annotated[int, Field(ge=MOTION[0], le=MOTION[1]), IS_NUMBER] = Field(
+        127, description="The motion bucket: the higher, the more moves."
+    )
+    noise: Annotated[float, Field(ge=NOISE[0], le=NOISE[1]), IS_NUMBER] = Field(
+        0.02, description="Noise on the picture: more lets the clip leave it further."
+    )
+    min_guidance: Annotated[float, Field(ge=VIDEO_GUIDANCE[0], le=VIDEO_GUIDANCE[1]), IS_NUMBER] = Field(
+        1.0, description="Guidance of the first frame."
+    )
+    max_guidance: Annotated[float, Field(ge=VIDEO_GUIDANCE[0], le=VIDEO_GUIDANCE[1]), IS_NUMBER] | None = Field(
+        None, description="Guidance of the last frame; 1 or less switches it off; the model's own if not given."
+    )
+    format: Literal["mp4", "webm", "webp", "gif"] = Field("mp4", description="Of the file.")
 
 
 Job = Annotated[ImageJob | VideoJob, Field(discriminator="kind")]

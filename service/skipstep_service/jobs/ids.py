@@ -7,7 +7,8 @@ import secrets
 import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, as ULIDs have it
-_FORM = re.compile(r"job_[0-9a-hjkmnp-tv-z]{26}")
+FORM = r"^job_[0-9a-hjkmnp-tv-z]{26}$"
+_FORM = re.compile(FORM.strip("^$"))
 
 
 def new_job_id(now: float | None = None) -> str:

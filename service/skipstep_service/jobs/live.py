@@ -6,14 +6,18 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from opentelemetry import trace
 
 from ..store.job_store import JobRow
 from .states import TERMINAL
 
-_KEPT = 4096  # events of one attempt
+_KEPT_BYTES = 2**23  # of the events of a job; the oldest go
+_EVENT_BYTES = 1024  # about, beside a preview
+_JOB_BYTES = 8192  # about, beside its events
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +35,11 @@ class Event:
         return f"{self.attempt}-{self.number}"
 
     @property
+    def bytes(self) -> int:
+        """About how much memory it takes."""
+        return _EVENT_BYTES + (len(self.data["data"]) if self.kind == "preview" else 0)
+
+    @property
     def is_last(self) -> bool:
         """Whether the job has ended."""
         return self.kind == "status" and self.data["status"] in TERMINAL
@@ -39,14 +48,16 @@ class Event:
 class LiveJob:
     """A job that waits or runs here, and its events, which may be told from any thread and followed from any loop."""
 
-    def __init__(self, row: JobRow, on_event: Callable[[LiveJob, Event], None] | None = None) -> None:
+    def __init__(self, row: JobRow, on_event: Sequence[Callable[[LiveJob, Event], None]] = ()) -> None:
         self.row = row
         self._on_event = on_event
         self.cancel_asked = threading.Event()
         self.accepted_at = time.monotonic()
+        self.brought_by = trace.get_current_span().get_span_context()
         self.ended_at: float | None = None
         self._lock = threading.Lock()
-        self._events: deque[Event] = deque(maxlen=_KEPT)
+        self._events: deque[Event] = deque()
+        self._kept_bytes = 0
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
         self._attempt = row.attempts
         self._told = 0
@@ -61,17 +72,33 @@ class LiveJob:
         with self._lock:
             event = Event(attempt=self._attempt, number=self._told, kind=kind, data={"at": time.time(), **data})
             self._told += 1
-            self._events.append(event)
+            self._keep(event)
             if event.is_last:
                 self.ended_at = time.monotonic()
             waiting = list(self._waiting)
-        if self._on_event is not None:
-            self._on_event(self, event)
+        for listen in self._on_event:
+            listen(self, event)
         for loop, changed in waiting:
             try:
                 loop.call_soon_threadsafe(changed.set)
             except RuntimeError:  # that loop is closed, and its client with it
                 continue
+
+    @property
+    def kept_bytes(self) -> int:
+        """About how much memory it takes."""
+        return _JOB_BYTES + self._kept_bytes
+
+    @property
+    def followers(self) -> int:
+        """Clients that follow its events now."""
+        return len(self._waiting)
+
+    def _keep(self, event: Event) -> None:
+        self._events.append(event)
+        self._kept_bytes += event.bytes
+        while self._kept_bytes > _KEPT_BYTES:
+            self._kept_bytes -= self._events.popleft().bytes
 
     def events_after(self, last: tuple[int, int] | None) -> list[Event]:
         """Events behind one with this attempt and number; all, without."""

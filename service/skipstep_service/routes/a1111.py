@@ -23,7 +23,12 @@ from .progress import progress_of
 from .underway import Underway
 from .waiting import accept_awaited, result_of
 
-router = APIRouter(prefix="/sdapi/v1", tags=["a1111"], route_class=WebUIRoute, responses={422: {"model": WebUIError}})
+router = APIRouter(
+    prefix="/sdapi/v1",
+    tags=["a1111"],
+    route_class=WebUIRoute,
+    responses={"4XX": {"model": WebUIError}, "5XX": {"model": WebUIError}},
+)
 Owner = Annotated[str, Depends(needs_either("jobs"))]
 
 

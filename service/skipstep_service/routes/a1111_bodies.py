@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..jobs.bodies import MAX_N, MAX_TEXT, Base64, ImageJob, Real, Whole
+from ..jobs.bodies import IS_NUMBER, MAX_N, MAX_TEXT, Base64, ImageJob, Real, Whole
 from .a1111_others import check_others
 from .a1111_samplers import SAMPLERS, label_of
 from .adapting import checked, refused
@@ -30,8 +30,10 @@ class TextToImage(BaseModel):
     cfg_scale: Real | None = None
     width: Whole | None = None
     height: Whole | None = None
-    batch_size: Annotated[Whole, Field(ge=1, le=MAX_N)] = 1
-    n_iter: Annotated[Whole, Field(ge=1, le=MAX_N)] = Field(1, description=f"batch_size x n_iter is at most {MAX_N}.")
+    batch_size: Annotated[int, Field(ge=1, le=MAX_N), IS_NUMBER] = 1
+    n_iter: Annotated[int, Field(ge=1, le=MAX_N), IS_NUMBER] = Field(
+        1, description=f"batch_size x n_iter is at most {MAX_N}."
+    )
     sampler_name: Label | None = None
     sampler_index: Label | None = Field(None, description="An older name of sampler_name.")
     scheduler: Label | None = None

@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, Field
 
 from ..keys import needs
 from .jobs import service_of
+from .refusals import refusals
 
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/healthz")
-async def live() -> dict[str, str]:
+class Health(BaseModel):
     """The process answers."""
-    return {"status": "ok"}
+
+    status: Literal["ok"] = "ok"
 
 
-@router.get("/readyz", responses={503: {"description": "It takes no jobs now, and says why."}})
+class Readiness(BaseModel):
+    """Whether jobs are taken."""
+
+    status: Literal["ready", "not ready"]
+    reason: str | None = Field(None, description="Why not.")
+
+
+@router.get("/healthz")
+async def live() -> Health:
+    """The process answers."""
+    return Health()
+
+
+@router.get(
+    "/readyz",
+    response_model=Readiness,
+    responses={503: {"model": Readiness, "description": "It takes no jobs now, and says why."}},
+)
 async def ready(request: Request) -> JSONResponse:
     """The models are loaded, the store can be written, and the worker works."""
     problem = await asyncio.to_thread(service_of(request).problem)
@@ -28,7 +48,12 @@ async def ready(request: Request) -> JSONResponse:
     return JSONResponse({"status": "not ready", "reason": problem}, status_code=503)
 
 
-@router.get("/metrics", response_class=Response, dependencies=[Depends(needs("metrics"))])
+@router.get(
+    "/metrics",
+    response_class=Response,
+    dependencies=[Depends(needs("metrics"))],
+    responses={200: {"content": {"text/plain": {}}}, **refusals(401, 403)},
+)
 def metrics(request: Request) -> Response:
     """Figures for Prometheus."""
     return Response(request.app.state.metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -14,8 +14,9 @@ from skipstep.plan.presets import PRESETS
 
 from ..engines.asked import USUAL, plan_names
 from ..keys import needs
+from .refusals import refusals
 
-router = APIRouter(prefix="/v1", tags=["models"], dependencies=[Depends(needs("jobs"))])
+router = APIRouter(prefix="/v1", tags=["models"], dependencies=[Depends(needs("jobs"))], responses=refusals(401, 403))
 
 
 class OpenAIModel(BaseModel):
@@ -30,17 +31,17 @@ class OpenAIModel(BaseModel):
 class ModelAnswer(BaseModel):
     """A model."""
 
-    name: str
+    name: str = Field(description="What jobs name it by.")
     kind: Literal["image", "video"] = Field(description="The kind of job that it is for.")
-    family: str
+    family: str = Field(description="sdxl, sd15 or svd.")
     guidance_scale: float = Field(description="Its usual guidance.")
 
 
 class ModelList(BaseModel):
     """The models; the first of a kind is taken where a job names none."""
 
-    models: list[ModelAnswer]
-    loras: list[str]
+    models: list[ModelAnswer] = Field(description="Those of this server.")
+    loras: list[str] = Field(description="What jobs may name in `loras`.")
     object: Literal["list"] = "list"
     data: list[OpenAIModel] = Field(description="The same models, as OpenAI's clients read them.")
 
@@ -48,10 +49,10 @@ class ModelList(BaseModel):
 class AccelerationAnswer(BaseModel):
     """What an acceleration object may name."""
 
-    presets: list[str]
+    presets: list[str] = Field(description="By the names that jobs use.")
     usual: str = Field(description="The preset of jobs that name nothing.")
-    plans: list[str]
-    samplers: list[str]
+    plans: list[str] = Field(description="Those of the server's folder.")
+    samplers: list[str] = Field(description="What jobs may name as `sampler`.")
     compiler: str = Field(description="The server's own.")
     step_batching: bool = Field(description="Whether jobs join a batch that runs.")
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ..jobs.bodies import MAX_N, Acceleration, Body, ImageJob, Lora, Real, Seed, Steps, Text, Whole
+from ..jobs.bodies import IS_NUMBER, MAX_N, Acceleration, Body, ImageJob, Lora, Real, Seed, Steps, Text, Whole
 from .adapting import checked, given, refused, sides_of
 
 _PRESETS = {"low": "fast", "medium": "balanced", "high": "quality", "xhigh": "lossless", "max": "lossless"}
@@ -17,12 +17,14 @@ Label = Annotated[str, Field(max_length=512)]
 class ImageGeneration(Body):
     """What OpenAI's clients send, and through `extra_body` what our jobs have beyond it."""
 
-    prompt: Text
+    prompt: Text = Field(description="What is to be seen.")
     model: Label | None = Field(None, description="One of GET /v1/models, or auto.")
-    n: Annotated[Whole, Field(ge=1, le=MAX_N)] | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_N), IS_NUMBER] | None = Field(None, description="Pictures; 1 if not given.")
     size: Annotated[str, Field(max_length=32)] | None = Field(None, description="WIDTHxHEIGHT or auto.")
-    response_format: Literal["b64_json", "url"] | None = None
-    output_format: Literal["png", "webp", "jpeg"] | None = None
+    response_format: Literal["b64_json", "url"] | None = Field(
+        None, description="b64_json if not given; a url needs the key, too."
+    )
+    output_format: Literal["png", "webp", "jpeg"] | None = Field(None, description="png if not given.")
     output_compression: Whole | None = Field(None, description="Cannot be chosen.")
     quality: Literal["auto", "standard", "low", "medium", "high", "xhigh", "max"] | None = Field(
         None, description="low, medium, high and max are the presets fast, balanced, quality and lossless."
@@ -32,18 +34,18 @@ class ImageGeneration(Body):
     moderation: Literal["auto", "low"] | None = Field(None, description="There is none.")
     user: Label | None = Field(None, description="Not kept.")
     safety_identifier: Label | None = Field(None, description="Not kept.")
-    stream: bool | None = None
-    partial_images: Annotated[Whole, Field(ge=0, le=3)] | None = Field(None, description="With stream.")
+    stream: bool | None = Field(None, description="Answer with server-sent events.")
+    partial_images: Annotated[int, Field(ge=0, le=3), IS_NUMBER] | None = Field(None, description="With stream.")
 
-    steps: Steps | None = None
-    seed: Seed | None = None
-    guidance_scale: Real | None = None
-    negative_prompt: Text | None = None
-    sampler: Annotated[str, Field(max_length=64)] | None = None
-    loras: Annotated[list[Lora], Field(max_length=4)] | None = None
-    acceleration: Acceleration | None = None
-    priority: Literal["interactive", "normal", "batch"] | None = None
-    timeout_s: Real | None = None
+    steps: Steps | None = Field(None, description="As in a job.")
+    seed: Seed | None = Field(None, description="As in a job.")
+    guidance_scale: Real | None = Field(None, description="As in a job.")
+    negative_prompt: Text | None = Field(None, description="As in a job.")
+    sampler: Annotated[str, Field(max_length=64)] | None = Field(None, description="As in a job.")
+    loras: Annotated[list[Lora], Field(max_length=4)] | None = Field(None, description="As in a job.")
+    acceleration: Acceleration | None = Field(None, description="As in a job.")
+    priority: Literal["interactive", "normal", "batch"] | None = Field(None, description="As in a job.")
+    timeout_s: Real | None = Field(None, description="As in a job.")
 
     @property
     def partials(self) -> int:

@@ -19,7 +19,10 @@ from .openai_streams import NO_TOKENS, PictureStream
 from .waiting import Awaited, accept_awaited, result_of
 
 router = APIRouter(
-    prefix="/v1/images", tags=["openai"], route_class=OpenAIRoute, responses={400: {"model": OpenAIError}}
+    prefix="/v1/images",
+    tags=["openai"],
+    route_class=OpenAIRoute,
+    responses={"4XX": {"model": OpenAIError}, "5XX": {"model": OpenAIError}},
 )
 
 

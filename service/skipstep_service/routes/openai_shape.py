@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
 from typing import Any
 
-from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
-from starlette.exceptions import HTTPException
 
 from ..errors import ApiError, JobEndedError
-from ..handlers import TranslatingRoute, headers_of, http_code
+from ..handlers import TranslatingRoute, headers_of
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
@@ -33,19 +30,6 @@ class OpenAIError(BaseModel):
 
 class OpenAIRoute(TranslatingRoute):
     """A route whose errors have OpenAI's shape."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler of the route, with its errors answered."""
-        handler = super().get_route_handler()
-
-        async def answer(request: Request) -> Response:
-            try:
-                return await handler(request)
-            except HTTPException as error:
-                body = _body(str(error.detail), code=http_code(error), status=error.status_code, param=None)
-                return JSONResponse(body, status_code=error.status_code, headers=error.headers)
-
-        return answer
 
     def translate(self, error: ApiError) -> JSONResponse:
         """The answer."""

@@ -11,13 +11,13 @@ from fastapi import Request
 from pydantic import AliasChoices, BeforeValidator, Field, ValidationError
 from starlette.datastructures import UploadFile
 
-from ..jobs.bodies import MAX_IMAGE, Acceleration, Base64, Body, Real, Seed, Steps, Text, VideoJob, Whole
+from ..jobs.bodies import IS_NUMBER, MAX_IMAGE, Acceleration, Base64, Body, Real, Seed, Steps, Text, VideoJob, Whole
 from .adapting import checked, given, in_body, refused, sides_of
 
 _FIELD = re.compile(r"([a-z_]{1,32})\[([a-z_]{1,32})\]")  # as OpenAI's client writes objects in forms
 _OURS = ("seed", "fps", "motion", "noise", "min_guidance", "max_guidance", "acceleration", "priority", "timeout_s")
 _FORM = {"max_files": 1, "max_fields": 40, "max_part_size": MAX_IMAGE}
-Count = Annotated[Whole, Field(ge=1, le=1000)]
+Count = Annotated[int, Field(ge=1, le=1000), IS_NUMBER]
 
 
 def _unwrapped(value: Any) -> Any:
@@ -38,22 +38,32 @@ class VideoCreation(Body):
     prompt: Text | None = Field(None, description="Not used: the models make clips from pictures alone.")
     input_reference: Picture | None = Field(None, description="The picture: a file, or base64.")
     model: Annotated[str, Field(max_length=512)] | None = Field(None, description="One of GET /v1/models, or auto.")
-    seconds: Annotated[Real, Field(gt=0, le=128)] | None = Field(None, description="Gives frames, by fps.")
+    seconds: Annotated[float, Field(gt=0, le=128), IS_NUMBER] | None = Field(None, description="Gives frames, by fps.")
     size: Annotated[str, Field(max_length=32)] | None = Field(None, description="WIDTHxHEIGHT or auto.")
     user: Annotated[str, Field(max_length=512)] | None = Field(None, description="Not kept.")
 
-    frames: Count | None = Field(None, validation_alias=AliasChoices("frames", "num_frames"))
-    steps: Steps | None = Field(None, validation_alias=AliasChoices("steps", "num_inference_steps"))
-    seed: Seed | None = None
-    fps: Count | None = None
-    motion: Whole | None = None
-    noise: Real | None = None
-    min_guidance: Real | None = None
-    max_guidance: Real | None = Field(None, validation_alias=AliasChoices("max_guidance", "guidance_scale"))
-    acceleration: Acceleration | None = None
-    priority: Literal["interactive", "normal", "batch"] | None = None
-    timeout_s: Real | None = None
-    format: Literal["mp4", "webm"] | None = None
+    frames: Count | None = Field(
+        None, validation_alias=AliasChoices("frames", "num_frames"), description="As in a job; or num_frames."
+    )
+    steps: Steps | None = Field(
+        None,
+        validation_alias=AliasChoices("steps", "num_inference_steps"),
+        description="As in a job; or num_inference_steps.",
+    )
+    seed: Seed | None = Field(None, description="As in a job.")
+    fps: Count | None = Field(None, description="As in a job.")
+    motion: Whole | None = Field(None, description="As in a job.")
+    noise: Real | None = Field(None, description="As in a job.")
+    min_guidance: Real | None = Field(None, description="As in a job.")
+    max_guidance: Real | None = Field(
+        None,
+        validation_alias=AliasChoices("max_guidance", "guidance_scale"),
+        description="As in a job; or guidance_scale.",
+    )
+    acceleration: Acceleration | None = Field(None, description="As in a job.")
+    priority: Literal["interactive", "normal", "batch"] | None = Field(None, description="As in a job.")
+    timeout_s: Real | None = Field(None, description="As in a job.")
+    format: Literal["mp4", "webm"] | None = Field(None, description="mp4 if not given.")
 
 
 def request_schema() -> dict[str, Any]:

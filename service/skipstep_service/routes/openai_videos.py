@@ -21,7 +21,10 @@ from .outputs import get_output
 from .progress import progress_of
 
 router = APIRouter(
-    prefix="/v1/videos", tags=["openai"], route_class=OpenAIRoute, responses={400: {"model": OpenAIError}}
+    prefix="/v1/videos",
+    tags=["openai"],
+    route_class=OpenAIRoute,
+    responses={"4XX": {"model": OpenAIError}, "5XX": {"model": OpenAIError}},
 )
 _STATUS = {QUEUED: "queued", RUNNING: "in_progress", CANCELING: "in_progress", SUCCEEDED: "completed"}
 _ENDS = {EXPIRED: "the video was not done in time", CANCELED: "the video was canceled", FAILED: "the video failed"}
@@ -44,7 +47,7 @@ def list_videos(
     request: Request,
     owner: Owner,
     after: Annotated[str | None, Query(max_length=64, description="The id of the last of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Annotated[int, Query(ge=1, le=100, description="Clips on a page.")] = 20,
     order: Annotated[Literal["desc"], Query(description="The newest first.")] = "desc",  # noqa: ARG001 - for the check
 ) -> dict[str, Any]:
     """Your clips."""
@@ -62,13 +65,17 @@ def get_video(request: Request, job_id: JobId, owner: Owner) -> dict[str, Any]:
     return video_answer(_video(service, job_id, owner), service)
 
 
-@router.get("/{job_id}/content", response_class=Response, responses={200: {"content": {"video/*": {}}}, 206: {}})
+@router.get(
+    "/{job_id}/content",
+    response_class=Response,
+    responses={200: {"content": {"video/*": {}}}, 206: {"description": "The range of bytes that was asked for."}},
+)
 def get_content(
     request: Request,
     job_id: JobId,
     owner: Owner,
     variant: Annotated[Literal["video"], Query(description="There are no others.")] = "video",  # noqa: ARG001
-    range: Annotated[str | None, Header()] = None,  # noqa: A002
+    range: Annotated[str | None, Header(description="One range, as bytes=0-1023.")] = None,  # noqa: A002
 ) -> Response:
     """The file, or a range of its bytes."""
     row = _video(service_of(request), job_id, owner)

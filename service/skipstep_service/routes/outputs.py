@@ -11,8 +11,9 @@ from fastapi.responses import StreamingResponse
 from ..errors import NotFoundError
 from ..keys import Owner
 from .jobs import JobId, service_of
+from .refusals import refusals
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=refusals(401, 403, 404, 422, 503))
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 FileName = Annotated[str, Path(max_length=64, description="The `name` of an output.")]
 
@@ -22,7 +23,7 @@ FileName = Annotated[str, Path(max_length=64, description="The `name` of an outp
     response_class=Response,
     responses={
         200: {"content": {"image/*": {}, "video/*": {}}},
-        206: {},
+        206: {"description": "The range of bytes that was asked for."},
         416: {"description": "There are no such bytes."},
     },
 )
@@ -31,7 +32,7 @@ def get_output(
     job_id: JobId,
     name: FileName,
     owner: Owner,
-    range: Annotated[str | None, Header()] = None,  # noqa: A002
+    range: Annotated[str | None, Header(description="One range, as bytes=0-1023.")] = None,  # noqa: A002
 ) -> Response:
     """A file that the job made, or a range of its bytes."""
     service = service_of(request)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from ..errors import KeyReusedError
 from ..jobs.states import CANCELED, CANCELING, FAILED, MAX_ATTEMPTS, QUEUED, RUNNING, TERMINAL
+from .deliveries import Deliveries, expect, fall_due
 from .tables import jobs
 from .writer import Writer
 
@@ -50,6 +51,7 @@ class JobStore:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
         self._writer = Writer(engine)
+        self.deliveries = Deliveries(engine, self._writer)
 
     def close(self) -> None:
         """Finish what was submitted, and end."""
@@ -76,6 +78,7 @@ class JobStore:
                         )
                     return _row(known), True
             connection.execute(jobs.insert().values(**_plain(row)))
+            expect(connection, row.id, row.request)
             return row, False
 
         return self._writer.submit(change)
@@ -83,7 +86,7 @@ class JobStore:
     def begin(self, ids: Sequence[str], *, now: float) -> Future[None]:
         """Note that jobs run, for one more attempt; not those that were canceled meanwhile."""
         values = {"status": RUNNING, "started_at": now, "attempts": jobs.c.attempts + 1}
-        return self._update(sa.and_(jobs.c.id.in_(ids), jobs.c.status == QUEUED), values)
+        return self._write(jobs.update().where(jobs.c.id.in_(ids), jobs.c.status == QUEUED).values(**values))
 
     def cancel(self, job_id: str, *, now: float) -> Future[JobRow | None]:
         """Note that a job is not wanted any more: at once if it waits, else it is about to end."""
@@ -93,6 +96,7 @@ class JobStore:
             connection.execute(jobs.update().where(waiting).values(status=CANCELED, finished_at=now))
             running = sa.and_(jobs.c.id == job_id, jobs.c.status == RUNNING)
             connection.execute(jobs.update().where(running).values(status=CANCELING))
+            connection.execute(fall_due(jobs.c.id == job_id, now=now))
             found = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).mappings().first()
             return None if found is None else _row(found)
 
@@ -109,7 +113,8 @@ class JobStore:
     ) -> Future[None]:
         """Note how a job ended; one that has ended already stays as it is."""
         values = {"status": status, "finished_at": now, "result": _json(result), "error": _json(error)}
-        return self._update(sa.and_(jobs.c.id == job_id, jobs.c.status.not_in(TERMINAL)), values)
+        ended = jobs.update().where(jobs.c.id == job_id, jobs.c.status.not_in(TERMINAL)).values(**values)
+        return self._write(ended, fall_due(jobs.c.id == job_id, now=now))
 
     def put_back(self, *, now: float) -> Future[list[JobRow]]:
         """After a crash: what ran waits again, or has failed the third time; what was canceled is. All that wait."""
@@ -121,6 +126,7 @@ class JobStore:
             connection.execute(jobs.update().where(jobs.c.status == RUNNING).values(status=QUEUED))
             canceling = jobs.c.status == CANCELING
             connection.execute(jobs.update().where(canceling).values(status=CANCELED, finished_at=now))
+            connection.execute(fall_due(sa.true(), now=now))
             waiting = sa.select(jobs).where(jobs.c.status == QUEUED).order_by(jobs.c.created_at, jobs.c.id)
             return [_row(found) for found in connection.execute(waiting).mappings()]
 
@@ -128,16 +134,12 @@ class JobStore:
 
     def requeue(self, ids: Sequence[str]) -> Future[None]:
         """When the server ends: jobs that it could not finish wait for the next, without counting as an attempt."""
-        running = sa.and_(jobs.c.id.in_(ids), jobs.c.status == RUNNING)
-        return self._update(running, {"status": QUEUED, "attempts": jobs.c.attempts - 1})
+        running = jobs.update().where(jobs.c.id.in_(ids), jobs.c.status == RUNNING)
+        return self._write(running.values(status=QUEUED, attempts=jobs.c.attempts - 1))
 
     def delete(self, ids: Sequence[str]) -> Future[None]:
-        """Forget jobs that have ended."""
-
-        def change(connection: sa.Connection) -> None:
-            connection.execute(jobs.delete().where(jobs.c.id.in_(ids), jobs.c.status.in_(TERMINAL)))
-
-        return self._writer.submit(change)
+        """Forget jobs that have ended, and their deliveries."""
+        return self._write(jobs.delete().where(jobs.c.id.in_(ids), jobs.c.status.in_(TERMINAL)))
 
     def get(self, job_id: str) -> JobRow | None:
         """A job, if there is one."""
@@ -168,15 +170,12 @@ class JobStore:
         Raises:
             sqlalchemy.exc.SQLAlchemyError: if it cannot.
         """
+        self._write(jobs.update().where(jobs.c.id == "").values(owner="")).result()
 
+    def _write(self, *changes: sa.Executable) -> Future[None]:
         def change(connection: sa.Connection) -> None:
-            connection.execute(jobs.update().where(jobs.c.id == "").values(owner=""))
-
-        self._writer.submit(change).result()
-
-    def _update(self, which: Any, values: dict[str, Any]) -> Future[None]:
-        def change(connection: sa.Connection) -> None:
-            connection.execute(jobs.update().where(which).values(**values))
+            for one in changes:
+                connection.execute(one)
 
         return self._writer.submit(change)
 

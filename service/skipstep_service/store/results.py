@@ -52,13 +52,13 @@ class ResultStore:
     def size(self, job_id: str, name: str) -> int | None:
         """Bytes of a file; None if there is none."""
         try:
-            return int(self._files.size(self._path(job_id, name)))
+            return int(self._files.size(self._readable(job_id, name)))
         except FileNotFoundError:
             return None
 
     def read(self, job_id: str, name: str, *, start: int, end: int) -> Iterator[bytes]:
         """The bytes from `start` up to `end`."""
-        with cast(BinaryIO, self._files.open(self._path(job_id, name), "rb")) as file:
+        with cast(BinaryIO, self._files.open(self._readable(job_id, name), "rb")) as file:
             file.seek(start)
             while start < end and (chunk := file.read(min(_CHUNK, end - start))):
                 start += len(chunk)
@@ -98,6 +98,17 @@ class ResultStore:
         probe: Any = f"{self._root}/.writable"
         self._files.pipe_file(probe, b"x" * 4096)
         self._files.rm_file(probe)
+
+    def _readable(self, job_id: str, name: str) -> str:
+        """The same, where it is a file of this folder: a link could lead to any other.
+
+        Raises:
+            FileNotFoundError: if it is none.
+        """
+        path = self._path(job_id, name)
+        if self.is_local and os.path.realpath(path) != os.path.join(os.path.realpath(self._root), job_id, name):
+            raise FileNotFoundError(path)
+        return path
 
     def _path(self, job_id: str, name: str) -> str:
         """The names are ours; they are checked so that whatever a client sends, nothing else is opened."""

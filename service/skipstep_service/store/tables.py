@@ -30,3 +30,16 @@ jobs = sa.Table(
     sa.Index("ix_jobs_status", "status"),
     sa.Index("ix_jobs_finished", "finished_at"),
 )
+
+deliveries = sa.Table(  # of webhooks; at most one of a job, which ends once
+    "deliveries",
+    metadata,
+    sa.Column("job_id", sa.String(40), sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("attempts", sa.SmallInteger, nullable=False),
+    sa.Column("next_at", sa.Double),  # none before the job's end, and when it is delivered or given up
+    sa.Column("delivered_at", sa.Double),
+    sa.Column("given_up_at", sa.Double),
+    sa.Column("last_error", sa.Text),
+    sa.Index("ix_deliveries_next", "next_at"),
+)

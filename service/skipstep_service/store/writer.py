@@ -33,6 +33,7 @@ class Writer:
     def submit(self, change: Callable[[sa.Connection], T]) -> Future[T]:
         """Have a change made; the future is done when it is on disk, or has the error that kept it from that."""
         done: Future[T] = Future()
+        done.set_running_or_notify_cancel()  # or a client that leaves cancels it, and the thread cannot set its result
         if not self._thread.is_alive():
             done.set_exception(RuntimeError("the store is closed"))
         else:
@@ -70,7 +71,9 @@ class Writer:
                     try:
                         with connection.begin_nested():
                             made.append((write.done, write.change(connection), None))
-                    except Exception as error:  # noqa: BLE001 - handed to whoever asked for the write
+                    except Exception as error:
+                        if getattr(error, "connection_invalidated", False):
+                            raise  # and so are the others
                         made.append((write.done, None, error))
         except Exception as error:  # noqa: BLE001 - nothing was committed
             made = [(write.done, None, error) for write in writes]

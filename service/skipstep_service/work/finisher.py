@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-import sqlalchemy as sa
 import structlog
 
 from skipstep.errors import SkipstepError
@@ -18,6 +17,7 @@ from ..engines.protocol import Made
 from ..jobs.live import LiveJob
 from ..jobs.states import FAILED, SUCCEEDED
 from ..store.job_store import JobStore
+from ..store.probe import STORE_DOWN
 from ..store.results import ResultStore
 
 T = TypeVar("T")
@@ -91,7 +91,7 @@ class Finisher:
         while True:
             try:
                 write()
-            except (OSError, sa.exc.OperationalError) as error:
+            except (OSError, *STORE_DOWN) as error:
                 self.blocked_by = str(getattr(error, "orig", error))
                 if self._stopping.wait(_AGAIN_S):
                     raise

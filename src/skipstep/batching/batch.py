@@ -37,14 +37,21 @@ class ContinuousBatch:
 
     `split` makes the passes of the UNet: `live_split`, or a compiler, for which `samples` lists the sizes that passes
     are filled up to, in samples (two for each picture with guidance). `max_rows` run in one pass at most; a pass that
-    does not fit into memory is halved, which is remembered for calls of its kind.
+    does not fit into memory is halved, which is remembered for calls of its kind: in `fitting`, for the UNet's next
+    batches, too.
 
     Raises:
         OptionError: if `max_rows` is below 1.
     """
 
     def __init__(
-        self, unet: Any, split: SplitMaker = live_split, *, max_rows: int = 8, samples: Sequence[int] = ()
+        self,
+        unet: Any,
+        split: SplitMaker = live_split,
+        *,
+        max_rows: int = 8,
+        samples: Sequence[int] = (),
+        fitting: dict[Hashable, int] | None = None,
     ) -> None:
         if max_rows < 1:
             raise OptionError(f"max_rows must be 1 or more, got {max_rows}")
@@ -54,7 +61,7 @@ class ContinuousBatch:
         self._make_split = split
         self._samples = sorted(samples)
         self._splits: dict[tuple[int, ...], Any] = {}
-        self._fitting: dict[Hashable, int] = {}
+        self._fitting = {} if fitting is None else fitting
 
     def start(self, draw: Callable[[SplitMaker], T]) -> Row[T]:
         """Take in a row, which runs up to its first pass; `draw` is to use the split maker it is given."""

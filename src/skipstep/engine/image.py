@@ -114,13 +114,19 @@ class ImageEngine:
             as `generate`.
         """
         for request in requests:
-            request = self.complete(request)
-            branches = self._resolve(request).options.branches
-            passes = (None, *branches)
-            few = replace(
-                request, sampler="euler", steps=len(passes), cache=DeepCache(passes=passes), strength=None, picture=None
-            )
-            self.generate(few)
+            self.generate(self.warming(request))
+
+    def warming(self, request: ImageRequest) -> ImageRequest:
+        """The request with one evaluation of every pass that it has.
+
+        Raises:
+            OptionError, PlanError: if its cache does not fit the model or the run.
+        """
+        request = self.complete(request)
+        passes = (None, *self._resolve(request).options.branches)
+        return replace(
+            request, sampler="euler", steps=len(passes), cache=DeepCache(passes=passes), strength=None, picture=None
+        )
 
     def _resolve(self, request: ImageRequest) -> ResolvedCache:
         return resolve_cache(

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from ..errors import OptionError
@@ -34,6 +33,8 @@ def image_psnr(reference: Image.Image, image: Image.Image) -> float:
 
 def image_ssim(reference: Image.Image, image: Image.Image) -> float:
     """Structural similarity of 8-bit RGB pictures (Wang et al. 2004), 1 for equal ones; scikit-image's defaults."""
+    from skimage.metrics import structural_similarity  # with SciPy's statistics, most of a second of every start
+
     return float(structural_similarity(_pixels(reference), _pixels(image), channel_axis=2, data_range=255))
 
 
@@ -113,6 +114,8 @@ def _check_videos(reference: Frames, video: Frames, *, least: int) -> None:
 def _psnr(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> float:
     if np.array_equal(one, other):
         return math.inf
+    from skimage.metrics import peak_signal_noise_ratio
+
     return float(peak_signal_noise_ratio(one, other, data_range=255))
 
 

@@ -117,10 +117,17 @@ class VideoEngine:
             as `generate`.
         """
         for request in requests:
-            request = self.complete(request)
-            branches = self.resolve(request).options.branches
-            passes = (None, *branches)
-            self.generate(replace(request, steps=len(passes), cache=DeepCache(passes=passes)))
+            self.generate(self.warming(request))
+
+    def warming(self, request: VideoRequest) -> VideoRequest:
+        """The request with one evaluation of every pass that it has.
+
+        Raises:
+            OptionError, PlanError: if its cache does not fit the model or the run.
+        """
+        request = self.complete(request)
+        passes = (None, *self.resolve(request).options.branches)
+        return replace(request, steps=len(passes), cache=DeepCache(passes=passes))
 
     def resolve(self, request: VideoRequest) -> ResolvedCache:
         """The options of a complete request's run, and where they are from.

@@ -1,0 +1,21 @@
+"""Every answer of the real server is one that its schema tells of, whatever is sent."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "service"))
+
+import fuzz
+from real_server import show
+
+
+@pytest.mark.timeout(280)
+def test_answers_are_those_of_the_schema(tmp_path: Path) -> None:
+    tally = fuzz.run(tmp_path, cases=1500, each=8)
+    show(tally)
+    assert tally.cases >= 1500
+    assert tally.is_good, tally
