@@ -43,7 +43,9 @@ class NoStore:
             self._rows[one] = replace(self._rows[one], status=RUNNING, started_at=now, attempts=1)
         return _done(None)
 
-    def finish(self, job_id: str, status: str, *, now: float, result: Any = None, error: Any = None) -> Future[None]:
+    def finish(
+        self, job_id: str, status: str, *, now: float, result: Any = None, error: Any = None, is_told: bool = True
+    ) -> Future[None]:
         self._rows[job_id] = replace(self._rows[job_id], status=status, finished_at=now, result=result, error=error)
         return _done(None)
 
@@ -63,6 +65,27 @@ class NoStore:
         """Nor to close."""
 
 
+class NoFiles:
+    """In place of `ResultStore`."""
+
+    is_local = True
+
+    def __init__(self, _: Any) -> None:
+        self._files: dict[tuple[str, str], bytes] = {}
+
+    def put(self, job_id: str, name: str, data: bytes) -> None:
+        self._files[job_id, name] = data
+
+    def read_all(self, job_id: str, name: str) -> bytes:
+        return self._files[job_id, name]
+
+    def jobs(self) -> list[str]:
+        return []
+
+    def check(self) -> None:
+        """There is nothing to write to."""
+
+
 def _done(value: Any) -> Future[Any]:
     future: Future[Any] = Future()
     future.set_result(value)
@@ -70,8 +93,9 @@ def _done(value: Any) -> Future[Any]:
 
 
 def without_store() -> Any:
-    """The application with its rows in memory."""
+    """The application with its rows and files in memory."""
     service_app.JobStore = NoStore  # type: ignore[assignment,misc]
+    service_app.ResultStore = NoFiles  # type: ignore[assignment,misc]
     return service_app.create_app()
 
 
@@ -87,10 +111,9 @@ class Sample:
 
 
 def measure(*, store: bool, clients: int, requests: int) -> Sample:
-    options = {} if store else {"results": "memory://results"}
     line = [sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "overhead:without_store"]
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
-    with tempfile.TemporaryDirectory() as name, running(Path(name), max_queue=1000, **options) as server:
+    with tempfile.TemporaryDirectory() as name, running(Path(name), max_queue=1000) as server:
         if not store:
             server.stop()
             server.start([*line, "--host", "127.0.0.1", "--port", str(server.port)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
@@ -25,10 +25,12 @@ def find_key(keys: tuple[ApiKey, ...], text: str) -> ApiKey | None:
     return found[0] if found else None
 
 
-def needs(scope: Scope) -> Callable[..., str]:
+def needs(scope: Scope) -> Callable[..., Coroutine[None, None, str]]:
     """A dependency: the name of the key of a request, which must have the scope."""
 
-    def owner(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None) -> str:
+    async def owner(
+        request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None
+    ) -> str:
         keys = request.app.state.settings.api_keys
         if not keys:
             return NOBODY
@@ -39,10 +41,10 @@ def needs(scope: Scope) -> Callable[..., str]:
     return owner
 
 
-def needs_either(scope: Scope) -> Callable[..., str]:
+def needs_either(scope: Scope) -> Callable[..., Coroutine[None, None, str]]:
     """The same for clients that can send a user and a password only: the key's name and its text."""
 
-    def owner(
+    async def owner(
         request: Request,
         bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None,
         basic: Annotated[HTTPBasicCredentials | None, Security(_basic)] = None,

@@ -6,7 +6,8 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +46,13 @@ class Event:
         return self.kind == "status" and self.data["status"] in TERMINAL
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiter:
+    loop: asyncio.AbstractEventLoop
+    changed: asyncio.Event
+    for_end: bool
+
+
 class LiveJob:
     """A job that waits or runs here, and its events, which may be told from any thread and followed from any loop."""
 
@@ -58,7 +66,7 @@ class LiveJob:
         self._lock = threading.Lock()
         self._events: deque[Event] = deque()
         self._kept_bytes = 0
-        self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self._waiting: set[_Waiter] = set()
         self._attempt = row.attempts
         self._told = 0
 
@@ -75,14 +83,12 @@ class LiveJob:
             self._keep(event)
             if event.is_last:
                 self.ended_at = time.monotonic()
-            waiting = list(self._waiting)
+            waiting = [one for one in self._waiting if event.is_last or not one.for_end]
         for listen in self._on_event:
             listen(self, event)
-        for loop, changed in waiting:
-            try:
-                loop.call_soon_threadsafe(changed.set)
-            except RuntimeError:  # that loop is closed, and its client with it
-                continue
+        for one in waiting:
+            with suppress(RuntimeError):  # that loop is closed, and its client with it
+                one.loop.call_soon_threadsafe(one.changed.set)
 
     @property
     def kept_bytes(self) -> int:
@@ -107,11 +113,7 @@ class LiveJob:
 
     async def follow(self, last: tuple[int, int] | None) -> AsyncIterator[Event]:
         """Events behind one, as they come, up to the last."""
-        changed = asyncio.Event()
-        entry = (asyncio.get_running_loop(), changed)
-        with self._lock:
-            self._waiting.add(entry)
-        try:
+        with self._changes(for_end=False) as changed:
             while True:
                 changed.clear()
                 for event in self.events_after(last):
@@ -122,9 +124,25 @@ class LiveJob:
                 if self.ended_at is not None and not self.events_after(last):
                     return  # the client had seen the end
                 await changed.wait()
+
+    async def end(self) -> Event:
+        """The last event, when it is there."""
+        with self._changes(for_end=True) as changed:
+            if self.ended_at is None:
+                await changed.wait()
+            return self._events[-1]
+
+    @contextmanager
+    def _changes(self, *, for_end: bool) -> Iterator[asyncio.Event]:
+        """Set at each event, or at the last."""
+        waiter = _Waiter(asyncio.get_running_loop(), asyncio.Event(), for_end)
+        with self._lock:
+            self._waiting.add(waiter)
+        try:
+            yield waiter.changed
         finally:
             with self._lock:
-                self._waiting.discard(entry)
+                self._waiting.discard(waiter)
 
 
 def parse_event_id(text: str) -> tuple[int, int] | None:

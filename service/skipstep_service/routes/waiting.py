@@ -55,7 +55,7 @@ async def result_of(request: Request, awaited: Awaited) -> dict[str, Any]:
     """
     if awaited.live is None:
         return made_by(_end_of(awaited.row))
-    ended = asyncio.ensure_future(_last(awaited.live))
+    ended = asyncio.ensure_future(awaited.live.end())
     gone = asyncio.ensure_future(_left(request))
     try:
         await asyncio.wait((ended, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -109,13 +109,6 @@ def made_by(end: Event) -> dict[str, Any]:
 def _end_of(row: JobRow) -> Event:
     data = {"status": row.status, "result": row.result, "error": row.error}
     return Event(attempt=row.attempts, number=0, kind="status", data=data)
-
-
-async def _last(live: LiveJob) -> Event:
-    async for event in live.follow(None):
-        if event.is_last:
-            return event
-    raise AssertionError("a job's events end with its end")
 
 
 async def _left(request: Request) -> None:

@@ -31,7 +31,7 @@ def expect(connection: sa.Connection, job_id: str, request: dict[str, Any]) -> N
         connection.execute(deliveries.insert().values(job_id=job_id, url=webhook["url"], attempts=0))
 
 
-def fall_due(which: sa.ColumnElement[bool], *, now: float) -> sa.Update:
+def fall_due(which: sa.ColumnElement[bool], *, now: float | sa.BindParameter[float]) -> sa.Update:
     """For the transaction that ends jobs: those of them that have ended are told of from now on, once."""
     ended = sa.select(jobs.c.id).where(which, jobs.c.status.in_(TERMINAL))
     is_new = [

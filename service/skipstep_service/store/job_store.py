@@ -6,17 +6,16 @@ import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 
 from ..errors import KeyReusedError
 from ..jobs.states import CANCELED, CANCELING, FAILED, MAX_ATTEMPTS, QUEUED, RUNNING, TERMINAL
 from .deliveries import Deliveries, expect, fall_due
+from .statements import ACCEPT, BEGIN, FALL_DUE, FINISH, GET
 from .tables import jobs
 from .writer import Writer
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +76,7 @@ class JobStore:
                             details={"job_id": known["id"]},
                         )
                     return _row(known), True
-            connection.execute(jobs.insert().values(**_plain(row)))
+            connection.execute(ACCEPT, _plain(row))
             expect(connection, row.id, row.request)
             return row, False
 
@@ -85,8 +84,7 @@ class JobStore:
 
     def begin(self, ids: Sequence[str], *, now: float) -> Future[None]:
         """Note that jobs run, for one more attempt; not those that were canceled meanwhile."""
-        values = {"status": RUNNING, "started_at": now, "attempts": jobs.c.attempts + 1}
-        return self._write(jobs.update().where(jobs.c.id.in_(ids), jobs.c.status == QUEUED).values(**values))
+        return self._write((BEGIN, [{"job": one, "now": now} for one in ids]))
 
     def cancel(self, job_id: str, *, now: float) -> Future[JobRow | None]:
         """Note that a job is not wanted any more: at once if it waits, else it is about to end."""
@@ -96,8 +94,8 @@ class JobStore:
             connection.execute(jobs.update().where(waiting).values(status=CANCELED, finished_at=now))
             running = sa.and_(jobs.c.id == job_id, jobs.c.status == RUNNING)
             connection.execute(jobs.update().where(running).values(status=CANCELING))
-            connection.execute(fall_due(jobs.c.id == job_id, now=now))
-            found = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).mappings().first()
+            connection.execute(FALL_DUE, {"job": job_id, "now": now})
+            found = connection.execute(GET, {"job": job_id}).mappings().first()
             return None if found is None else _row(found)
 
         return self._writer.submit(change)
@@ -110,11 +108,13 @@ class JobStore:
         now: float,
         result: dict[str, Any] | None = None,
         error: dict[str, Any] | None = None,
+        is_told: bool = True,
     ) -> Future[None]:
-        """Note how a job ended; one that has ended already stays as it is."""
-        values = {"status": status, "finished_at": now, "result": _json(result), "error": _json(error)}
-        ended = jobs.update().where(jobs.c.id == job_id, jobs.c.status.not_in(TERMINAL)).values(**values)
-        return self._write(ended, fall_due(jobs.c.id == job_id, now=now))
+        """Note how a job ended, and if `is_told` have its webhook delivered; one that has ended stays as it is."""
+        which = {"job": job_id, "now": now}
+        end = {"end": status, "made": _json(result), "problem": _json(error)}
+        due = [(FALL_DUE, which)] if is_told else []
+        return self._write((FINISH, {**which, **end}), *due)
 
     def put_back(self, *, now: float) -> Future[list[JobRow]]:
         """After a crash: what ran waits again, or has failed the third time; what was canceled is. All that wait."""
@@ -135,15 +135,15 @@ class JobStore:
     def requeue(self, ids: Sequence[str]) -> Future[None]:
         """When the server ends: jobs that it could not finish wait for the next, without counting as an attempt."""
         running = jobs.update().where(jobs.c.id.in_(ids), jobs.c.status == RUNNING)
-        return self._write(running.values(status=QUEUED, attempts=jobs.c.attempts - 1))
+        return self._write((running.values(status=QUEUED, attempts=jobs.c.attempts - 1), {}))
 
     def delete(self, ids: Sequence[str]) -> Future[None]:
         """Forget jobs that have ended, and their deliveries."""
-        return self._write(jobs.delete().where(jobs.c.id.in_(ids), jobs.c.status.in_(TERMINAL)))
+        return self._write((jobs.delete().where(jobs.c.id.in_(ids), jobs.c.status.in_(TERMINAL)), {}))
 
     def get(self, job_id: str) -> JobRow | None:
         """A job, if there is one."""
-        found = self._read(sa.select(jobs).where(jobs.c.id == job_id))
+        found = self._read(GET, {"job": job_id})
         return found[0] if found else None
 
     def page(
@@ -170,18 +170,18 @@ class JobStore:
         Raises:
             sqlalchemy.exc.SQLAlchemyError: if it cannot.
         """
-        self._write(jobs.update().where(jobs.c.id == "").values(owner="")).result()
+        self._write((jobs.update().where(jobs.c.id == "").values(owner=""), {})).result()
 
-    def _write(self, *changes: sa.Executable) -> Future[None]:
+    def _write(self, *changes: tuple[sa.Executable, Any]) -> Future[None]:
         def change(connection: sa.Connection) -> None:
-            for one in changes:
-                connection.execute(one)
+            for statement, parameters in changes:
+                connection.execute(statement, parameters)
 
         return self._writer.submit(change)
 
-    def _read(self, asked: Any) -> list[JobRow]:
+    def _read(self, asked: Any, parameters: dict[str, Any] | None = None) -> list[JobRow]:
         with self._engine.connect() as connection:
-            return [_row(found) for found in connection.execute(asked).mappings()]
+            return [_row(found) for found in connection.execute(asked, parameters).mappings()]
 
 
 def _json(value: dict[str, Any] | None) -> str | None:

@@ -64,21 +64,16 @@ class Writer:
                 self._commit(writes)
 
     def _commit(self, writes: list[_Write]) -> None:
-        made: list[tuple[Future[Any], Any, Exception | None]] = []
         try:
             with self._engine.begin() as connection:
+                made = [write.change(connection) for write in writes]
+        except Exception as error:  # noqa: BLE001 - handed to whoever asked for the write
+            if len(writes) == 1 or getattr(error, "connection_invalidated", False):
                 for write in writes:
-                    try:
-                        with connection.begin_nested():
-                            made.append((write.done, write.change(connection), None))
-                    except Exception as error:
-                        if getattr(error, "connection_invalidated", False):
-                            raise  # and so are the others
-                        made.append((write.done, None, error))
-        except Exception as error:  # noqa: BLE001 - nothing was committed
-            made = [(write.done, None, error) for write in writes]
-        for done, value, problem in made:
-            if problem is None:
-                done.set_result(value)
+                    write.done.set_exception(error)
             else:
-                done.set_exception(problem)
+                for write in writes:  # one of them was refused, and the others are to be made all the same
+                    self._commit([write])
+        else:
+            for write, value in zip(writes, made, strict=True):
+                write.done.set_result(value)

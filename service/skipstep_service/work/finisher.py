@@ -80,7 +80,10 @@ class Finisher:
         self, job: LiveJob, status: str, error: dict[str, Any] | None, result: dict[str, Any] | None = None
     ) -> None:
         def write() -> None:
-            self._store.finish(job.row.id, status, now=time.time(), result=result, error=error).result()
+            is_told = job.row.request.get("webhook") is not None
+            self._store.finish(
+                job.row.id, status, now=time.time(), result=result, error=error, is_told=is_told
+            ).result()
 
         self._until_written(write)
         job.tell(
