@@ -175,3 +175,15 @@ def test_jobs_of_one_kind_share_a_batch_and_others_do_not(serve: Serve) -> None:
         jobs = [client.job(steps=30, seed=seed, width=64 + 64 * (seed % 2))["id"] for seed in range(6)]
         batches = [client.until_done(job)["report"]["batch"] for job in jobs]
         assert max(batches) == 3
+
+
+def test_results_may_be_in_any_file_system(serve: Serve) -> None:
+    with serve(results="memory://results") as client:
+        job = client.until_done(client.job(n=2)["id"])
+        for index, output in enumerate(job["outputs"]):
+            expected = dummy_bytes(IMAGE["prompt"], IMAGE["seed"] + index)
+            assert client.get(output["url"]).content == expected
+            part = client.get(output["url"], headers={"Range": "bytes=8-15"})
+            assert (part.status_code, part.content) == (206, expected[8:16])
+        assert client.delete(f"/v1/jobs/{job['id']}").status_code == 204
+        assert client.get(job["outputs"][0]["url"]).status_code == 404
