@@ -63,5 +63,5 @@ def openapi() -> dict[str, Any]:
     """The schema of the API."""
     from .app import create_app
 
-    schema: dict[str, Any] = create_app(Settings(engine="dummy")).openapi()
+    schema: dict[str, Any] = create_app(Settings(engine="dummy", host="127.0.0.1")).openapi()
     return schema

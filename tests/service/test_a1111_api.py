@@ -188,7 +188,7 @@ def test_progress_and_interrupt(serve: Serve) -> None:
 def test_a_client_that_leaves_cancels_its_job(serve: Serve) -> None:
     with serve(dummy_step_s=0.05, a1111=True) as client:
         with pytest.raises(httpx.TimeoutException):
-            client.post("/sdapi/v1/txt2img", json={**ASKED, "steps": 400}, timeout=0.5)
+            client.post("/sdapi/v1/txt2img", json={**ASKED, "steps": 400}, timeout=2)
         (job,) = client.get("/v1/jobs").json()["jobs"]
         assert client.until_done(job["id"], timeout_s=5)["status"] == "canceled"
         assert client.get("/sdapi/v1/progress").json()["state"]["job_count"] == 0
