@@ -136,6 +136,7 @@ def test_a_run_that_fails_leaves_the_unet_as_it_was(loop: UNetLoop) -> None:
     assert attributes(unet) == before
 
 
+@pytest.mark.slow
 def test_deepcache_with_torch_compile_breaks_and_recompiles_and_ours_is_two_graphs(
     small: UNetLoop, screen: io.StringIO
 ) -> None:

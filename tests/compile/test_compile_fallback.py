@@ -146,7 +146,11 @@ def test_what_the_model_itself_refuses_is_its_own_error(small: TinyUNet) -> None
 
 
 @pytest.mark.parametrize("moment", ["compiling", "tracing", "verifying", "refreshing"])
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("of 2 GiB"), MemoryError("of 2 GiB")], ids=type)
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("of 2 GiB"), pytest.param(MemoryError("of 2 GiB"), marks=pytest.mark.slow)],
+    ids=type,
+)
 def test_memory_that_runs_out_at_any_moment_is_told_to_the_caller(moment: str, error: Exception) -> None:
     """The eager pass would need as much, and a slower picture is not what somebody with a smaller one in mind wants."""
     tiny, failing = small_unet(), [error]

@@ -118,6 +118,7 @@ def with_lora() -> Warm:
     return Warm(unet, before.compiler, before.compiler.counters.compiles - before.compiles)
 
 
+@pytest.mark.slow
 def test_lora_layers_cost_one_compilation_of_each_pass(with_lora: Warm) -> None:
     assert with_lora.compiles == 2
     assert error(with_lora) <= ROUNDING
@@ -166,6 +167,7 @@ def test_a_reuse_pass_without_transformer_blocks_is_compiled_whole() -> None:
     assert error(toy) <= ROUNDING
 
 
+@pytest.mark.slow
 def test_a_dynamic_reuse_graph_takes_every_size() -> None:
     unet, compiler = toy_unet(), Compiler("inductor", CompileOptions(dynamic=True))
     for size in ((LATENT, LATENT), WIDE, (LATENT + 4, LATENT)):  # the first is square

@@ -55,6 +55,7 @@ def _share_right(count: int) -> float:
     return sum(a.name == b.name for a, b in zip(named, subjects, strict=True)) / count
 
 
+@pytest.mark.slow
 def test_it_draws_the_subject_it_is_asked_for() -> None:
     assert _share_right(24) >= 0.8  # every object once
 

@@ -74,6 +74,7 @@ def test_svds_shape(pipe: Any) -> None:
     assert pipe.scheduler.config.timestep_type == "continuous"
 
 
+@pytest.mark.slow
 def test_follows_the_picture_and_the_bucket(pipe: Any) -> None:
     """One hopping object, lively and calm: 25 steps of 14 frames each."""
     torch.set_num_threads(1)

@@ -50,6 +50,7 @@ def test_strength_says_how_much_changes(engine: ImageEngine, request_for: Reques
     assert made[2].report.reuse_passes > made[2].report.full_passes
 
 
+@pytest.mark.slow
 def test_every_sampler_draws_near_its_uncached_picture(
     engine: ImageEngine, request_for: RequestFor, picture: Image.Image
 ) -> None:

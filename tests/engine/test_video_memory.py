@@ -21,6 +21,7 @@ ClipOf = Callable[..., VideoRequest]
 OPTIONS = DeepCache(interval=3)
 
 
+@pytest.mark.slow
 def test_parts_grow_with_what_they_depend_on(video_engine: VideoEngine, clip_of: ClipOf) -> None:
     pipe = video_engine.model.pipe
     request = video_engine.complete(clip_of(frames=4, decode_chunk=2))
@@ -53,7 +54,8 @@ def test_what_fits_by_far_is_not_counted(
 
 
 @pytest.mark.parametrize(
-    ("frames", "chunk", "share", "remedy"), [(8, 8, 0.9, "--decode-chunk 4"), (24, 1, 0.7, "--frames 14")]
+    ("frames", "chunk", "share", "remedy"),
+    [(8, 8, 0.9, "--decode-chunk 4"), pytest.param(24, 1, 0.7, "--frames 14", marks=pytest.mark.slow)],
 )
 def test_what_does_not_fit_names_what_would(
     video_engine: VideoEngine,

@@ -62,7 +62,6 @@ def test_a_killed_server_loses_nothing(postgresql: DatabaseServer, tmp_path: Pat
     assert tally.succeeded == tally.accepted > 20
     assert (tally.lost, tally.duplicated, tally.wrong, tally.unfinished_files) == (0, 0, 0, 0)
     assert max(tally.attempts) > 1  # it was killed while jobs ran
-    assert tally.slowest_restart_s < 10
 
 
 def test_a_database_server_that_goes_away(postgresql: DatabaseServer, serve: Serve) -> None:

@@ -54,7 +54,7 @@ def make_quick(items: Sequence[pytest.Item], *, is_newest: bool) -> None:
         test = item.path, getattr(item, "originalname", item.name)
         is_left_out = "long" in item.keywords or (not is_newest and item.path in serving)
         if getattr(item, "callspec", None) is not None and not (is_newest and "whole" in item.keywords):
-            is_left_out |= seen[test] % (3 if is_newest else 6) > 0
+            is_left_out |= seen[test] % (4 if is_newest else 12) > 0
             seen[test] += 1
         if is_left_out:
             item.add_marker(pytest.mark.skip(reason="left out of a quick run; `make test-comfy` runs all"))
