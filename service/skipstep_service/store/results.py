@@ -35,6 +35,7 @@ class ResultStore:
                 f"results must be a folder or an fsspec URL that can be written, got {url!r}: {error}"
             ) from error
         self.is_local = isinstance(self._files, LocalFileSystem)
+        self._real_root = os.path.realpath(self._root)
 
     def put(self, job_id: str, name: str, data: bytes) -> None:
         """Keep a file; it is on disk when this returns.
@@ -106,7 +107,7 @@ class ResultStore:
             FileNotFoundError: if it is none.
         """
         path = self._path(job_id, name)
-        if self.is_local and os.path.realpath(path) != os.path.join(os.path.realpath(self._root), job_id, name):
+        if self.is_local and os.path.realpath(path) != os.path.join(self._real_root, job_id, name):
             raise FileNotFoundError(path)
         return path
 
