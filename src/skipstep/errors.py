@@ -12,6 +12,8 @@
   + AttachError (RuntimeError)            attached twice, or detached out of order
   + PlanError (ValueError)                a plan that is damaged or for something else
   + ModelLoadError (ValueError)           a model path that is not there, not readable or not safe
+  + PromptEngineError (RuntimeError)      a language model that gives no usable answer; says why
+  + AdapterError (ValueError)             an adapter that is damaged, unsafe, or not for this model
   + OutputError (OSError)                 a result that cannot be written
   + MissingExtraError (ImportError)       an optional dependency; names the `pip install` line
 
@@ -72,6 +74,14 @@ class PlanError(SkipstepError, ValueError):
 
 class ModelLoadError(SkipstepError, ValueError):
     """A model cannot be loaded from where it was asked for."""
+
+
+class PromptEngineError(SkipstepError, RuntimeError):
+    """A language model cannot be asked, or does not give a usable answer."""
+
+
+class AdapterError(SkipstepError, ValueError):
+    """An adapter cannot be used: it is damaged, unsafe, or not for this model."""
 
 
 class OutputError(SkipstepError, OSError):

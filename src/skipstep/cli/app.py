@@ -23,12 +23,14 @@ from ..errors import (
     ScheduleError,
     SkipstepError,
 )
+from .adapters import adapters
 from .bench import bench
 from .cache import cache
 from .doctor import doctor
 from .image import image
 from .models import models
 from .plan import plan
+from .prompt import prompt
 from .quality import quality
 from .serve import serve
 from .video import video
@@ -47,6 +49,8 @@ app = typer.Typer(
 )
 for _command in (image, video, plan, quality, bench, cache, models, serve, doctor):
     app.command()(_command)
+app.add_typer(adapters)
+app.add_typer(prompt, name="prompt")
 
 
 def _print_version(asked: bool) -> None:

@@ -20,6 +20,7 @@ PACKAGES = {
     "openvino": "the OpenVINO backend: pip install 'skipstep[openvino]'",
     "onediff": "the OneDiff backend: pip install onediff onediffx",
     "peft": "LoRA: pip install 'skipstep[lora]'",
+    "xllamacpp": "language models for prompts: pip install 'skipstep[prompt]'",
 }
 
 

@@ -11,7 +11,8 @@ import typer
 from ..deepcache import DeepCache
 from ..errors import OptionError
 from ._compile import new_compiler, print_compiling
-from ._console import decibels, print_comparison, print_run, progress
+from ._console import decibels, print_comparison, print_run, progress, say
+from ._expansion import with_expansion
 
 Prompt = Annotated[str, typer.Argument(help="What to draw.")]
 Out = Annotated[Path, typer.Option(help="Where to write the PNG; a file of that name is replaced.")]
@@ -23,6 +24,10 @@ Model = Annotated[str, typer.Option(help="demo, demo-sd15, a diffusers folder, o
 Config = Annotated[
     Path | None, typer.Option(help="A diffusers folder with configuration and tokenizers for a single file.")
 ]
+Expand = Annotated[
+    str | None, typer.Option(help="Add details to the prompt first: a preset of `skipstep prompt presets`.")
+]
+ExpandEngine = Annotated[str, typer.Option(help="With --expand: gguf, the model of `skipstep prompt fetch`, or echo.")]
 Negative = Annotated[str, typer.Option(help="What to keep out of the picture.")]
 Side = Annotated[int | None, typer.Option(help="Pixels, a multiple of 8; the model's own if not given.")]
 Steps = Annotated[int, typer.Option(help="Denoising steps.")]
@@ -59,6 +64,8 @@ def image(
     model: Model = "demo",
     config: Config = None,
     negative: Negative = "",
+    expand: Expand = None,
+    expand_engine: ExpandEngine = "gguf",
     begin: Begin = None,
     strength: Strength = None,
     width: Side = None,
@@ -112,6 +119,10 @@ def image(
     compiler = new_compiler(backend, attention=attention, verify=verify)
     if not debug:
         quiet_libraries()
+    extra: dict[str, Any] = {}
+    if expand is not None:
+        request, extra = with_expansion(request, preset=expand, engine=expand_engine)
+        say("expanded", request.prompt)
     loaded = load_model(model, config=config, device=device, dtype=dtype)
     kept = CalibrationFolder(loaded.pipe.unet, default_folder()) if forecast == "calibrated" else None
     engine = ImageEngine(loaded, kept, compiler)
@@ -127,16 +138,16 @@ def image(
     if compiler is not None:
         engine.warm_up([request])  # so that no time below holds any of compiling
     if compare:
-        _compare(engine, request, out, rounds or 2)
+        _compare(engine, request, out, rounds or 2, extra)
         return
     with progress() as bar:
         made = engine.generate(request, bar.follow(request.prompt))
-    media.write_whole(out, media.png_bytes(made.image, describe(made)))
+    media.write_whole(out, media.png_bytes(made.image, describe(made, extra)))
     print_run(made, out)
     print_compiling(compiler)
 
 
-def _compare(engine: Any, request: Any, out: Path, rounds: int) -> None:
+def _compare(engine: Any, request: Any, out: Path, rounds: int, extra: dict[str, Any]) -> None:
     from ..engine import media
     from ..engine.compare import compare
     from ..engine.texts import describe
@@ -145,7 +156,7 @@ def _compare(engine: Any, request: Any, out: Path, rounds: int) -> None:
     media.check_output(sheet_path)
     with progress() as bar:
         result = compare(engine, request, rounds=rounds, on_run=lambda name, turn: bar.follow(f"{name} {turn + 1}"))
-    comparison = {"comparison": result.as_dict()}
+    comparison = {"comparison": result.as_dict(), **extra}
     texts = describe(result.cached, comparison)
     picture = media.png_bytes(result.cached.image, texts)
     captions = ("uncached", f"cached x{result.speedup:.2f}, {decibels(result.psnr)}")
