@@ -17,7 +17,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "api.md"
 HEAD = (
     "# API reference\n\n"
     "Routes, parameters, bodies and answers of `skipstep serve`. [service.md](service.md) tells how jobs behave, "
-    "[api-adapters.md](api-adapters.md) how the adapters translate, and [examples/service](../examples/service) has "
+    "[api-adapters.md](api-adapters.md) how the adapters translate, and [service/examples](../service/examples) has "
     "clients that run. This page is made from the OpenAPI schema, which a server has at `/openapi.json` and "
     "`skipstep serve --openapi` prints; `python tools/make_api_docs.py` makes it anew.\n\n"
     "A server with keys wants `Authorization: Bearer KEY` with every request but those for its health."

@@ -20,7 +20,7 @@ from served import Client
 from skipstep_service.engines.dummy import dummy_bytes
 from skipstep_service.settings import ApiKey
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "service"
+EXAMPLES = Path(__file__).parents[2] / "service" / "examples"
 PROMPT = "a red apple"
 WITH_DEMO = pytest.param({"engine": "skipstep", "models": {"demo": "demo"}}, id="demo", marks=pytest.mark.slow)
 ENGINES = pytest.mark.parametrize("engine", [pytest.param({"dummy_step_s": 0.02}, id="dummy"), WITH_DEMO])
