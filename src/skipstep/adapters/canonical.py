@@ -62,5 +62,5 @@ def canonical_config(ranks: dict[str, int]) -> dict[str, Any]:
         "use_dora": False,
         "target_modules": sorted(ranks),
         "rank_pattern": others,
-        "alpha_pattern": others,
+        "alpha_pattern": dict(others),
     }

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -45,6 +46,19 @@ class LoopOptions:
             return self.learning_rate * (step + 1) / self.warm_up_steps
         done = (step - self.warm_up_steps) / max(self.steps - self.warm_up_steps, 1)
         return self.learning_rate * (1 - (1 - self.final_share) * done)
+
+
+def each_step(batches: Iterable[Batch], *, first: int = 0, steps: int) -> Iterator[tuple[int, Batch]]:
+    """The batch of each step from `first` on; those before it are passed over.
+
+    Raises:
+        AdapterError: if the batches end early.
+    """
+    done = first
+    for done, batch in enumerate(islice(batches, first, steps), start=first + 1):
+        yield done - 1, batch
+    if done < steps:
+        raise AdapterError(f"the batches ended after {done} of {steps} steps; give one for each")
 
 
 def accumulate_gradients(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 
-from ...errors import AdapterError
-from ..loop import Batch, LoopOptions, accumulate_gradients, mode
+from ..loop import Batch, LoopOptions, accumulate_gradients, each_step, mode
 from .emulator import Emulator
 
 
@@ -36,16 +34,12 @@ def tune(
     """
     parameters = emulator.trained_parameters()
     optimizer = torch.optim.AdamW(parameters, lr=0.0, weight_decay=0.0)
-    done = 0
     with mode(emulator.model, training=True):
-        for step, batch in enumerate(islice(batches, options.steps)):
+        for step, batch in each_step(batches, steps=options.steps):
             loss = accumulate_gradients(emulator.model, batch, parameters, options=options, step=step)
             for group in optimizer.param_groups:
                 group["lr"] = options.rate(step)
             optimizer.step()
             optimizer.zero_grad()
-            done = step + 1
             if progress is not None:
                 progress(TuningProgress(step=step, loss=loss, rate=options.rate(step)))
-    if done < options.steps:
-        raise AdapterError(f"the batches ended after {done} of {options.steps} steps; give one for each")

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ...errors import AdapterError, OptionError
 from ...whole import output_errors, write_whole
+from ..canonical import canonical_config
+from ..folder import CONFIG, WEIGHTS
 from ..whole_tensors import save_tensors
 from .pruning import pruned
 from .state import SoraState
@@ -41,28 +43,9 @@ def lora_tensors(state: SoraState, *, dtype: torch.dtype = torch.float32) -> dic
 
 
 def lora_config(state: SoraState, *, base_model: str) -> dict[str, Any]:
-    """PEFT's configuration whose scale is 1 for every module, also for engines that ignore the two patterns.
-
-    `lora_alpha` is `r`, the largest rank, and `alpha_pattern` is `rank_pattern`.
-    """
-    ranks = {name: rank for name, rank in state.ranks().items() if rank}
-    largest = max(ranks.values())
-    smaller = {name: rank for name, rank in ranks.items() if rank != largest}
-    return {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base_model,
-        "r": largest,
-        "lora_alpha": largest,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "target_modules": sorted(ranks),
-        "rank_pattern": smaller,
-        "alpha_pattern": dict(smaller),
-        "use_rslora": False,
-        "use_dora": False,
-        "inference_mode": True,
-    }
+    """The canonical configuration, which names the base model."""
+    config = canonical_config({name: rank for name, rank in state.ranks().items() if rank})
+    return {**config, "base_model_name_or_path": base_model}
 
 
 def save_lora_folder(
@@ -77,7 +60,7 @@ def save_lora_folder(
     tensors = lora_tensors(state, dtype=dtype)
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    save_tensors(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    save_tensors(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     config = json.dumps(lora_config(state, base_model=base_model), indent=2) + "\n"
-    write_whole(folder / "adapter_config.json", config.encode())
+    write_whole(folder / CONFIG, config.encode())
     return state.ranks()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from pathlib import Path
 
 from torch import nn
 
 from ...errors import AdapterError, OptionError
-from ..loop import Batch, LoopOptions, accumulate_gradients, mode
+from ..loop import Batch, LoopOptions, accumulate_gradients, each_step, mode
 from .checkpoint import SoraCheckpoint, load_checkpoint, save_checkpoint
 from .gates import AttachedSora, attach
 from .initial import SoraOptions, initial_state
@@ -90,20 +89,17 @@ def train_sora(
         )
         if start.moments:
             optimizer.load(start.moments)
-        done = start.step
-        for done, batch in enumerate(islice(batches, start.step, training.loop.steps), start=start.step + 1):
-            made = _step(attached, optimizer, batch, training=training, step=done - 1)
-            if checkpoints is not None and done % checkpoints.every == 0:
+        for step, batch in each_step(batches, first=start.step, steps=training.loop.steps):
+            made = _step(attached, optimizer, batch, training=training, step=step)
+            if checkpoints is not None and (step + 1) % checkpoints.every == 0:
                 save_checkpoint(
                     SoraCheckpoint(
-                        state=attached.state(), moments=optimizer.tensors(), step=done, settings=start.settings
+                        state=attached.state(), moments=optimizer.tensors(), step=step + 1, settings=start.settings
                     ),
                     checkpoints.path,
                 )
             if progress is not None:
                 progress(made)
-        if done < training.loop.steps:
-            raise AdapterError(f"the batches ended after {done} of {training.loop.steps} steps; give one for each")
         return attached.state()
 
 
