@@ -7,12 +7,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
-import signal
-import socket
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import threading
@@ -22,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import httpx
+from real_server import RealServer
 from skipstep_service.engines.dummy import dummy_bytes
 
 READY_S = 30.0
@@ -45,50 +42,24 @@ class Tally:
     integrity: str = "ok"
 
 
-class Server:
-    """A server process of the dummy engine, started anew after each kill."""
+class Victim(RealServer):
+    """A server of one process, started anew after each kill."""
 
     def __init__(self, folder: Path, *, store: str, step_s: float) -> None:
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = int(found.getsockname()[1])
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._log = (folder / "server.log").open("ab")
-        self._environment = {
-            **os.environ,
-            "SKIPSTEP_ENGINE": "dummy",
-            "SKIPSTEP_DUMMY_STEP_S": str(step_s),
-            "SKIPSTEP_STORE": store,
-            "SKIPSTEP_RESULTS": str(folder / "results"),
-            "SKIPSTEP_MAX_QUEUE": "1000",
-            "OMP_NUM_THREADS": "1",
-        }
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__(folder, store=store, dummy_step_s=step_s, max_queue=1000, synchronous="FULL")
 
-    def start(self) -> float:
+    def revive(self) -> float:
         """Start it; the seconds until it took jobs."""
         line = [sys.executable, "-m", "uvicorn", "skipstep_service.serve:factory", "--factory"]
-        line += ["--port", str(self.port), "--log-level", "warning"]
         started = time.monotonic()
-        self._process = subprocess.Popen(line, env=self._environment, stdout=self._log, stderr=self._log)
-        while time.monotonic() - started < READY_S:
-            try:
-                if httpx.get(f"{self.url}/readyz").status_code == 200:
-                    return time.monotonic() - started
-            except httpx.TransportError:
-                time.sleep(0.02)
-        raise TimeoutError("the server did not get ready")
+        self.start([*line, "--port", str(self.port), "--log-level", "warning"], ready_s=READY_S)
+        return time.monotonic() - started
 
     def kill(self) -> None:
         """As the kernel does when memory runs out."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
-
-    def close(self) -> None:
-        """Kill it for the last time."""
-        self.kill()
-        self._log.close()
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
 
 
 class Load(threading.Thread):
@@ -128,8 +99,8 @@ class Load(threading.Thread):
 def run(*, times: int, folder: Path, store: str, step_s: float = 0.005, clients: int = 4, seed: int = 0) -> Tally:
     """Kill a server so many times under load."""
     tally, chance = Tally(), random.Random(seed)
-    server = Server(folder, store=store, step_s=step_s)
-    server.start()
+    server = Victim(folder, store=store, step_s=step_s)
+    server.revive()
     loads = [Load(server.url, f"client {index}") for index in range(clients)]
     for load in loads:
         load.start()
@@ -137,13 +108,13 @@ def run(*, times: int, folder: Path, store: str, step_s: float = 0.005, clients:
         time.sleep(chance.uniform(0.2, 1.5))
         server.kill()
         tally.kills += 1
-        tally.slowest_restart_s = max(tally.slowest_restart_s, server.start())
+        tally.slowest_restart_s = max(tally.slowest_restart_s, server.revive())
     time.sleep(0.5)
     for load in loads:
         load.stopping.set()
         load.join()
     _count(tally, server, loads)
-    server.close()
+    server.kill()
     tally.unfinished_files = sum(1 for path in (folder / "results").rglob("*.unfinished") if path.is_file())
     if store.startswith("sqlite:///"):
         with sqlite3.connect(store.removeprefix("sqlite:///")) as database:
@@ -151,7 +122,7 @@ def run(*, times: int, folder: Path, store: str, step_s: float = 0.005, clients:
     return tally
 
 
-def _count(tally: Tally, server: Server, loads: list[Load]) -> None:
+def _count(tally: Tally, server: Victim, loads: list[Load]) -> None:
     accepted = {job: what for load in loads for job, what in load.accepted.items()}
     tally.accepted = len(accepted)
     tally.duplicated = sum(load.duplicated + len(load.accepted) for load in loads) - len(accepted)

@@ -25,9 +25,7 @@ class RealServer:
     """A server on a free port, with its files and its log in a folder; `settings` are variables without SKIPSTEP_."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = int(found.getsockname()[1])
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.folder = folder
         self.log = folder / "server.log"
@@ -40,12 +38,12 @@ class RealServer:
         }
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, line: list[str] | None = None) -> None:
+    def start(self, line: list[str] | None = None, *, ready_s: float = READY_S) -> None:
         """Start it, and wait until it takes jobs; `line` in place of `skipstep serve`."""
         line = [sys.executable, "-m", "skipstep", "serve"] if line is None else line
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(line, env=self._environment, stdout=log, stderr=log, cwd=self.folder)
-        end = time.monotonic() + READY_S
+        end = time.monotonic() + ready_s
         while time.monotonic() < end and self.process.poll() is None:
             try:
                 if httpx.get(f"{self.url}/readyz").status_code == 200:
@@ -82,6 +80,13 @@ class RealServer:
         """The most memory that the application had by now."""
         status = Path(f"/proc/{self.application().pid}/status").read_text()
         return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def show(*figures: Any) -> None:

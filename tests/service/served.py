@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+from real_server import free_port
 from skipstep_service.app import create_app
 from skipstep_service.settings import Settings
 
@@ -76,12 +76,6 @@ def parsed(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
         elif not line.startswith(":"):
             name, _, value = line.partition(": ")
             event[name] = json.loads(value) if name == "data" else value
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @contextmanager

@@ -14,11 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "service"))
-
 import skipstep_service
+import torch
 from real_server import RealServer
 from served import IMAGE, Client
 from skipstep_service.app import new_engine

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +9,8 @@ from typing import Any
 
 import pytest
 from conftest import Serve
-from served import Client
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "service"))
-
 from real_server import running
+from served import Client
 
 LIMIT = 100_000
 JSON = {"Content-Type": "application/json"}

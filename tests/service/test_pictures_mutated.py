@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import base64
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "service"))
-
 from broken_pictures import bombs, harmless, mutated
 from real_server import running, show
 from served import Client

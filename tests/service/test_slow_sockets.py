@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from starlette.exceptions import HTTPException
-from starlette.types import Message, Receive, Scope, Send
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "service"))
-
 import slow_sockets
 from real_server import show
 from skipstep_service.body_limits import BYTES_PER_S, BodyLimits
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive, Scope, Send
 
 
 @pytest.mark.slow

@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "service"))
-
 import httpx
 import pytest
 import sqlalchemy as sa
@@ -26,8 +24,9 @@ from alembic import command
 from alembic.config import Config
 from conftest import Serve
 from database import database_server
+from real_server import free_port
 from receiver import ENDLESS, HOOKS, SECRET, Posted, receiving, resolving, trap
-from served import IMAGE, Client, free_port
+from served import IMAGE, Client
 from skipstep_service.app import create_app
 from skipstep_service.engines.dummy import DummyRows
 from skipstep_service.jobs.accepting import new_row
