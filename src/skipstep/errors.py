@@ -14,6 +14,7 @@
   + ModelLoadError (ValueError)           a model path that is not there, not readable or not safe
   + PromptEngineError (RuntimeError)      a language model that gives no usable answer; says why
   + AdapterError (ValueError)             an adapter that is damaged, unsafe, or not for this model
+  + TrainingDataError (ValueError)        data to train on that is damaged; names file, line and field
   + OutputError (OSError)                 a result that cannot be written
   + MissingExtraError (ImportError)       an optional dependency; names the `pip install` line
 
@@ -82,6 +83,10 @@ class PromptEngineError(SkipstepError, RuntimeError):
 
 class AdapterError(SkipstepError, ValueError):
     """An adapter cannot be used: it is damaged, unsafe, or not for this model."""
+
+
+class TrainingDataError(SkipstepError, ValueError):
+    """Data to train an adapter on cannot be used."""
 
 
 class OutputError(SkipstepError, OSError):

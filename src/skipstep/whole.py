@@ -1,9 +1,10 @@
-"""Files that appear whole or not at all: made beside their place, then renamed into it."""
+"""Files and folders that appear whole or not at all: made beside their place, then renamed into it."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +40,46 @@ def whole_file(path: Path) -> Iterator[Path]:
         sync(unfinished)
         unfinished.chmod(0o666 & ~umask())
         unfinished.replace(os.path.realpath(path))  # a link stays a link
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """An empty folder for the block to fill, which becomes `path` when the block is through.
+
+    If the block raises, or is interrupted, nothing is left behind.
+
+    Raises:
+        OutputError: if `path` is there and is no empty folder, or cannot be written; an OSError of the block becomes
+            one.
+    """
+    with output_errors(path):
+        check_free(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(dir=path.parent, prefix=".skipstep-", suffix=".part"))
+        try:
+            yield unfinished
+            for file in unfinished.iterdir():
+                sync(file)
+                file.chmod(0o666 & ~umask())
+            unfinished.chmod(0o777 & ~umask())
+            if path.is_dir():
+                path.rmdir()  # Windows renames to free names only
+            unfinished.rename(path)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def check_free(path: Path) -> None:
+    """See that a folder can be made at `path`: there is nothing, or an empty folder.
+
+    Raises:
+        OutputError: if there is something else.
+    """
+    with output_errors(path):
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            raise OutputError(f"{path} is there and no folder; name a new one")
+        if path.exists() and any(path.iterdir()):
+            raise OutputError(f"{path} is not empty; name a new folder")
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from skipstep.adapters.gguf_file import paired
 from skipstep.errors import AdapterError, OutputError
 
 Arrays = dict[str, NDArray[numpy.float64]]
-FOLDABLE = [name for name in FAMILIES if name.startswith(("LoRA", "rsLoRA"))]
+FOLDABLE = [name for name in FAMILIES if name.startswith(("LoRA", "rsLoRA", "AdaLoRA"))]
 BASE = base_of_module(tiny_llama(std=0.2))
 OTHERS = [name for name in FAMILIES if name not in FOLDABLE]
 
@@ -29,7 +29,10 @@ def products(folder: Path, info: AdapterInfo) -> Arrays:
     tensors = load_file(folder / "adapter_model.safetensors")
     found = {}
     for module in info.modules:
-        a, b = (tensors[f"base_model.model.{module.name}.lora_{half}.weight"].double() for half in "AB")
+        name, end = f"base_model.model.{module.name}.lora_", "" if info.family == "AdaLoRA" else ".weight"
+        a, b = (tensors[f"{name}{half}{end}"].double() for half in "AB")
+        if info.family == "AdaLoRA":
+            a = tensors[f"{name}E"].double() * a
         found[module.name] = ((b @ a) * module.scale).numpy()
     return found
 

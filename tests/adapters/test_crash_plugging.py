@@ -177,8 +177,9 @@ def test_layers_of_another_model_change_nothing(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("0.x", torch.tensor([1.0, float("nan")]), "0.x holds values that are no finite numbers"),
-        ("0.x", torch.tensor([1]), "0.x holds values that are no finite numbers"),
+        ("0.x", torch.tensor([1.0, float("nan")]), "tensor 0.x: has a value that is NaN"),
+        ("0.x", torch.tensor([1.0, float("inf")], dtype=torch.float64), "tensor 0.x: has a value that is NaN"),
+        ("0.x", torch.tensor([1]), "dtype I64 of 0.x is not one of"),
         ("lm_head", torch.ones(1), "lm_head is not a weight of one of 3 layers"),
         ("3.x", torch.ones(1), "3.x is not a weight of one of 3 layers"),
     ],
@@ -200,7 +201,7 @@ def test_metadata_and_files_that_are_none_are_refused(saved: Path, tmp_path: Pat
         read_outer_layers(saved)
     pickle = tmp_path / "adapter.pt"
     pickle.write_bytes(b"\x80\x04" + b"." * 40)
-    with pytest.raises(AdapterError, match=r"a pickle \(.bin, .pt\) must be converted first"):
+    with pytest.raises(AdapterError, match=r"adapter.pt: is a pickle; `skipstep adapters convert` makes"):
         read_outer_layers(pickle)
 
 

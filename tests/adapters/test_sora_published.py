@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,14 +91,40 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     config.write_text(json.dumps(CONFIG))
     pickle = tmp_path / "pytorch_model.bin"
     pickle.write_bytes(b"\x80\x04" + b"." * 40)
-    with pytest.raises(AdapterError, match=r"a pickle \(.bin, .pt\) must be converted first"):
+    with pytest.raises(AdapterError, match=r"pytorch_model.bin: is a pickle; `skipstep adapters convert` makes"):
         read_published(pickle, config)
     save_file(published(), tmp_path / "model.safetensors")
     config.write_text("{")
-    with pytest.raises(AdapterError, match="it must hold lora_r and lora_alpha as JSON"):
+    with pytest.raises(AdapterError, match="^config.json: is no JSON at line 1"):
         read_published(tmp_path / "model.safetensors", config)
     config.write_text("[1]")
-    with pytest.raises(AdapterError, match="must hold an object with lora_r and lora_alpha"):
+    with pytest.raises(AdapterError, match="^config.json: must be a JSON object, got list"):
         read_published(tmp_path / "model.safetensors", config)
     with pytest.raises(AdapterError, match=r"there is no <module>.lora.gate among the tensors"):
         published_state({}, CONFIG)
+    config.write_text(json.dumps(CONFIG))
+    (tmp_path / "link.safetensors").symlink_to(tmp_path / "model.safetensors")
+    with pytest.raises(AdapterError, match=r"^link.safetensors: is a link"):
+        read_published(tmp_path / "link.safetensors", config)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda raw: raw + b"x", "trailing or missing bytes"),
+        (lambda raw: raw[:-4], "trailing or missing bytes"),
+        (lambda raw: raw.replace(b'"F32"', b'"I32"'), "dtype I32 of .* is not one of F32, F16, BF16, F64"),
+        (lambda raw: raw[:-4] + b"\0\0\xc0\x7f", "has a value that is NaN, infinite or beyond 1.7e38"),
+    ],
+)
+def test_a_file_is_looked_at_before_it_is_loaded(
+    change: Callable[[bytes], bytes], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file(published(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    raw = (tmp_path / "model.safetensors").read_bytes()
+    assert change(raw) != raw
+    (tmp_path / "model.safetensors").write_bytes(change(raw))
+    monkeypatch.setattr("safetensors.safe_open", lambda *_, **__: pytest.fail("it was loaded"))
+    with pytest.raises(AdapterError, match=message):
+        read_published(tmp_path / "model.safetensors", tmp_path / "config.json")

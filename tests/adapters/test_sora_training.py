@@ -117,10 +117,10 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     training, path = settings(1.0, steps=6), tmp_path / "run.safetensors"
-    with pytest.raises(AdapterError, match="cannot read .* as safetensors"):
+    with pytest.raises(AdapterError, match="^run.safetensors: cannot be read"):
         train_sora(tiny_llama(), [], training, resume=path)
     path.write_bytes(b"garbage!" * 4)
-    with pytest.raises(AdapterError, match="cannot read .* as safetensors"):
+    with pytest.raises(AdapterError, match="^run.safetensors: is no safetensors file or was cut off"):
         load_checkpoint(path)
     save_file({"x": torch.ones(1)}, path)
     with pytest.raises(AdapterError, match=r"is not a checkpoint of a SoRA run \(skipstep-sora-1\)"):

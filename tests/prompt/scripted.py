@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from skipstep.errors import PromptEngineError
-from skipstep.promptllm import Piece, Question
+from skipstep.promptllm import Engine, ExpandRequest, Piece, Question, Stacked
+from skipstep.promptllm.asked import Asked, question
 
 
-class ScriptedEngine:
+class ScriptedEngine(Engine):
     """Gives one answer, or fails with a reason, and keeps the questions."""
 
     name = "scripted"
@@ -28,4 +31,15 @@ class ScriptedEngine:
         yield Piece(text=self._answer[:half])
         yield Piece(text=self._answer[half:], cut=self._cut)
 
-    def close(self) -> None: ...
+
+def asked(
+    request: ExpandRequest, engine: Engine, *, stack: Sequence[Stacked] = (), seconds: float = 60, **changed: object
+) -> Question:
+    """What an expander asks for this request, with some of it changed."""
+    made = question(Asked(request=request, adapters=tuple(stack), started=time.monotonic()), engine.special_tokens)
+    return replace(made, deadline=time.monotonic() + seconds, **changed)  # type: ignore[arg-type]
+
+
+def written(engine: Engine, question: Question) -> str:
+    """The whole answer."""
+    return "".join(piece.text for piece in engine.generate(question))

@@ -59,10 +59,10 @@ def test_a_dead_server_gives_the_prompt_and_a_warning(capsys: pytest.CaptureFixt
     ("arguments", "code", "message"),
     [
         (("--preset", "oil"), 2, "or a .toml file, got 'oil'"),
-        (("--engine", "gpt"), 2, "engine must be one of gguf, openai, echo, got 'gpt'"),
+        (("--engine", "gpt"), 2, "engine must be one of gguf, hf, openai, echo, got 'gpt'"),
         (("--engine", "openai"), 2, "needs the server's url and the name of a model"),
-        (("--engine", "echo", "--model", "x"), 2, "the engine echo has no model, got 'x'"),
-        (("--engine", "gguf", "--url", "http://h"), 2, "url is for the engine openai"),
+        (("--engine", "echo", "--model", "x"), 2, "the engine echo has no use for model, got 'x'"),
+        (("--engine", "gguf", "--url", "http://h"), 2, "the engine gguf has no use for url"),
         (("--engine", "echo", "--timeout", "0"), 2, "timeout_s must be 0.01..3600, got 0.0"),
         ((), 1, "`skipstep prompt fetch` gets one"),
     ],

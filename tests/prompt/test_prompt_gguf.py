@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scripted import asked, written
 
 from skipstep.errors import MissingExtraError, ModelLoadError, OptionError
 from skipstep.promptllm import (
@@ -28,7 +29,6 @@ from skipstep.promptllm import (
     without_special_tokens,
 )
 from skipstep.promptllm.answer import SCHEMA, schema_answer
-from skipstep.promptllm.expander import question
 from skipstep.promptllm.gguf_header import read_header
 
 HAS_ENGINE = importlib.util.find_spec("xllamacpp") is not None
@@ -174,8 +174,7 @@ def test_a_seed_is_one_text_whatever_was_asked_before(clip: ClipTokens, photo: P
 def test_20_of_20_answers_follow_the_schema(engine: GgufEngine) -> None:
     for seed in range(20):
         request = ExpandRequest(prompt="a robot gardener", preset=load_preset("plain"), seed=seed, schema=True)
-        asked = question(request, engine.special_tokens, time.monotonic() + 60)
-        answer = "".join(piece.text for piece in engine.generate(asked))
+        answer = written(engine, asked(request, engine))
         assert set(json.loads(answer)) == set(SCHEMA["properties"])  # type: ignore[call-overload]
         assert all(schema_answer(answer)[:1])
 
@@ -193,10 +192,10 @@ def test_a_deadline_is_kept_and_the_next_question_answered(clip: ClipTokens, pho
 
 
 @pytest.mark.slow
-def test_the_listener_is_locked(engine: GgufEngine) -> None:
+def test_the_listener_is_locked(engine: GgufEngine, photo: Preset) -> None:
     import httpx
 
-    address = engine._loaded().listening_address
+    address = engine._loaded(asked(ExpandRequest(prompt="x", preset=photo), engine)).server.listening_address
     for path in ("/v1/models", "/props", "/slots", "/lora-adapters", "/metrics"):
         assert httpx.get(address + path).status_code == 401
     for path in ("/completion", "/v1/chat/completions", "/tokenize"):
@@ -258,13 +257,14 @@ def test_closing_gives_the_memory_back() -> None:
 import sys, time
 from pathlib import Path
 from skipstep.promptllm import ExpandRequest, GgufEngine, load_preset
-from skipstep.promptllm.expander import question
+from skipstep.promptllm.asked import Asked, question
 def resident():
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmRSS"))
 engine = GgufEngine(Path(sys.argv[1]))
 request = ExpandRequest(prompt="a cat", preset=load_preset("photo"), seed=1)
 def ask():
-    return "".join(p.text for p in engine.generate(question(request, engine.special_tokens, time.monotonic() + 60)))
+    asked = Asked(request=request, adapters=(), started=time.monotonic())
+    return "".join(p.text for p in engine.generate(question(asked, engine.special_tokens)))
 answer = ask()
 loaded = resident()
 engine.close()
@@ -280,8 +280,7 @@ print(freed)
 @pytest.mark.slow
 def test_nothing_is_printed_by_the_engine(capfd: pytest.CaptureFixture[str], photo: Preset) -> None:
     fresh = GgufEngine(model())
-    asked = question(ExpandRequest(prompt="a cat", preset=photo, seed=1), frozenset(), time.monotonic() + 60)
-    assert "".join(piece.text for piece in fresh.generate(replace(asked, max_tokens=4)))
+    assert written(fresh, asked(ExpandRequest(prompt="a cat", preset=photo, seed=1), fresh, max_tokens=4))
     fresh.close()
     printed = capfd.readouterr()
     assert (printed.out, printed.err) == ("", "")

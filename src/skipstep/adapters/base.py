@@ -27,6 +27,7 @@ class Fingerprint:
 
     `sample` is the sha256, over values in float32, of the beginning of the embedding and of the first and last norm;
     a model loaded in another type than its file's may have another, and one whose layers are quantised has the same.
+    It is empty where it is unknown, or does not matter.
     """
 
     architecture: str
@@ -36,8 +37,9 @@ class Fingerprint:
     sample: str
 
     def difference(self, other: Fingerprint) -> str | None:
-        """The first field in which two models differ."""
-        return next((name for name, value in vars(self).items() if value != getattr(other, name)), None)
+        """The first field in which two models differ, among those that both know."""
+        pairs = ((name, value, getattr(other, name)) for name, value in vars(self).items())
+        return next((name for name, here, there in pairs if here != there and here != "" and there != ""), None)
 
 
 @dataclass(frozen=True, kw_only=True)

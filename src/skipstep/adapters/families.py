@@ -62,6 +62,7 @@ FAMILIES = (
     Family(name="p-tuning", peft_type="P_TUNING", parts=_PROMPT, fit=prompt),
     Family(name="prefix tuning", peft_type="PREFIX_TUNING", parts=_PROMPT, fit=prompt),
 )
+PLAIN = frozenset(family.name for family in FAMILIES if family.is_lora)
 _BY_NAME = {family.name: family for family in FAMILIES}
 PROMPTS = frozenset({"PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING"})
 

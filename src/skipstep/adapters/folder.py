@@ -14,8 +14,8 @@ WEIGHTS = "adapter_model.safetensors"
 SIDECAR = "skipstep.json"
 ALLOWED = (CONFIG, WEIGHTS, SIDECAR, "README.md", "LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE")
 MAX_ENTRIES = 32
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
-_PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz"}
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz"}
 _PROGRAMS = {".py", ".pyc", ".so", ".sh", ".exe", ".dll", ".jinja", ".jinja2"}
 
 
@@ -43,7 +43,7 @@ def check_folder(folder: Path) -> None:
     Raises:
         AdapterError: names the first file that must not be there, or the one that is missing.
     """
-    if not _NAME.fullmatch(folder.name):
+    if not NAME.fullmatch(folder.name):
         raise AdapterError(
             f"name: {folder.name[:80]!r} has other characters than letters, digits, '.', '_' and '-', or is longer "
             "than 64; rename the folder"
@@ -65,7 +65,7 @@ def _check_entry(entry: os.DirEntry[str]) -> None:
     name, suffix = entry.name[:80], Path(entry.name).suffix.lower()
     if entry.is_symlink():
         raise AdapterError(f"{name}: is a link; put a copy of the file itself there")
-    if suffix in _PICKLES:
+    if suffix in PICKLES:
         raise AdapterError(f"{name}: is a pickle, which can run any program when it is loaded; convert it first")
     if suffix in _PROGRAMS:
         raise AdapterError(f"{name}: is a program or a template; an adapter needs none: remove it")

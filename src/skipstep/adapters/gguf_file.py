@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LAYER = re.compile(r"model\.layers\.(\d{1,4})\.(?:self_attn|mlp)\.(\w+)")
-_NAMES = {
+NAMES = {
     "q_proj": "attn_q",
     "k_proj": "attn_k",
     "v_proj": "attn_v",
@@ -29,7 +29,7 @@ _NAMES = {
 
 
 def write_gguf(info: AdapterInfo, out: Path, *, base: BaseModel) -> None:
-    """Write a LoRA or rsLoRA for a Llama as GGUF, in float32.
+    """Write a LoRA, rsLoRA or AdaLoRA for a Llama as GGUF, in float32.
 
     The scale is in B, and the file's alpha of 0 has llama.cpp use no other, whatever the ranks. Rows of queries and
     keys are in llama.cpp's order, which pairs the two halves of a head for its rotary embedding.
@@ -54,8 +54,8 @@ def write_gguf(info: AdapterInfo, out: Path, *, base: BaseModel) -> None:
         b = matrices.b
         if name in ("q_proj", "k_proj"):
             b = paired(b, heads=base.heads if name == "q_proj" else base.kv_heads)
-        tensors[f"blk.{layer}.{_NAMES[name]}.weight.lora_a"] = matrices.a
-        tensors[f"blk.{layer}.{_NAMES[name]}.weight.lora_b"] = b
+        tensors[f"blk.{layer}.{NAMES[name]}.weight.lora_a"] = matrices.a
+        tensors[f"blk.{layer}.{NAMES[name]}.weight.lora_b"] = b
     with whole_file(out) as unfinished:
         writer = gguf.GGUFWriter(str(unfinished), "llama")
         writer.add_type(gguf.GGUFType.ADAPTER)
@@ -83,8 +83,6 @@ def paired(rows: NDArray[numpy.float32], *, heads: int) -> NDArray[numpy.float32
 
 def _layer(module: str) -> tuple[int, str]:
     found = _LAYER.fullmatch(module)
-    if found is None or found[2] not in _NAMES:
-        raise AdapterError(
-            f"module {module}: is not among those of a Llama's layers that GGUF has: {', '.join(_NAMES)}"
-        )
+    if found is None or found[2] not in NAMES:
+        raise AdapterError(f"module {module}: is not among those of a Llama's layers that GGUF has: {', '.join(NAMES)}")
     return int(found[1]), found[2]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +43,12 @@ class AdapterInfo:
     base: Fingerprint | None
     config: Mapping[str, Any]
     warnings: tuple[str, ...]
+
+    @property
+    def identity(self) -> str:
+        """A hash of the weights and of how they are used; two adapters may share the former."""
+        used = json.dumps([self.sha256, self.config], sort_keys=True)
+        return hashlib.sha256(used.encode()).hexdigest()
 
     @property
     def ranks(self) -> tuple[int, ...]:

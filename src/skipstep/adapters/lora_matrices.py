@@ -1,4 +1,4 @@
-"""The matrices of a plain LoRA as float32, with the scale in B: what adds B A x to a layer, and nothing else."""
+"""The matrices of a LoRA as float32, with the scale in B: what adds B A x to a layer, and nothing else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .inspection import AdapterInfo
 
-_FOLDABLE = [family.name for family in FAMILIES if family.is_lora]
+FOLDABLE = tuple(family.name for family in FAMILIES if family.is_lora or family.name == "AdaLoRA")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,21 +33,26 @@ class Matrices:
 def folded(info: AdapterInfo) -> Iterator[Matrices]:
     """The matrices of each module in the order of `info.modules`.
 
+    The scale, and AdaLoRA's E (Zhang et al. 2023, arXiv:2303.10512, eq. 3), are multiplied in float64 and rounded once.
+
     Raises:
-        AdapterError: if the adapter is no plain or rank-stabilised LoRA of a language model, or the file changed.
+        AdapterError: if the adapter is no LoRA, rsLoRA or AdaLoRA of a language model, or the file changed.
         MissingExtraError: without numpy.
     """
-    if info.family not in _FOLDABLE or not info.config:
+    if info.family not in FOLDABLE or not info.config:
         kind = f"{info.family} of a language model" if info.config else f"{info.family} of an image model"
-        raise AdapterError(f"family: {kind} cannot be written as plain matrices; only {' and '.join(_FOLDABLE)} can")
+        raise AdapterError(f"family: {kind} cannot be written as plain matrices; only {', '.join(FOLDABLE)} can")
     file = read_header(info.path / WEIGHTS)
     if file.bytes != info.bytes:
         raise AdapterError(f"{WEIGHTS}: changed since it was inspected; inspect it again")
+    end = "" if info.family == "AdaLoRA" else ".weight"
     for module in info.modules:
         name = f"base_model.model.{module.name}"
-        scale = 1.0 if module.scale is None else module.scale
-        b = _read(file, f"{name}.lora_B.weight")
-        yield Matrices(module=module.name, a=_read(file, f"{name}.lora_A.weight"), b=(b * scale).astype(b.dtype))
+        a, b = (_read(file, f"{name}.lora_{half}{end}") for half in "AB")
+        columns = b.astype("f8") * (1.0 if module.scale is None else module.scale)
+        if info.family == "AdaLoRA":
+            columns *= _read(file, f"{name}.lora_E")[:, 0]
+        yield Matrices(module=module.name, a=a, b=columns.astype(b.dtype))
 
 
 def _read(file: TensorFile, name: str) -> NDArray[numpy.float32]:

@@ -35,6 +35,7 @@ class Limits:
 
 _FLOATS = {"F32": 4, "F16": 2, "BF16": 2}
 ADAPTER_LIMITS = Limits(file=2048 * MIB, header=8 * MIB, tensors=10_000, widths=_FLOATS)
+TRAINED_LIMITS = Limits(file=8192 * MIB, header=8 * MIB, tensors=10_000, widths={**_FLOATS, "F64": 8})
 _OTHERS = {"F64": 8, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1}
 BASE_LIMITS = Limits(file=65536 * MIB, header=32 * MIB, tensors=100_000, widths={**_FLOATS, **_OTHERS})
 

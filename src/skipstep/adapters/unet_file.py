@@ -15,6 +15,7 @@ from .config import MAX_SCALE
 from .families import MAX_RANK
 from .modules import Module
 from .tensors import Tensor, TensorFile
+from .unet_metadata import check_metadata
 from .values import scalar
 
 _MAX_UNET_RANK = 4 * MAX_RANK
@@ -41,7 +42,8 @@ def read_unet_file(file: TensorFile) -> UNetFile:
     """The layout, modules and ranks of a LoRA file, of which only alphas are read.
 
     Raises:
-        AdapterError: names the first tensor that belongs to none of the layouts, or the module that is incomplete.
+        AdapterError: names the first tensor that belongs to none of the layouts, the module that is incomplete, or the
+            field of diffusers' metadata that is refused.
     """
     downs: dict[str, Tensor] = {}
     ups: dict[str, Tensor] = {}
@@ -64,6 +66,7 @@ def read_unet_file(file: TensorFile) -> UNetFile:
             vectors.add(other[1])
     _check_complete(downs, ups, {*alphas, *vectors})
     modules = tuple(_module(file, name, downs[name], ups[name], alphas.get(name)) for name in sorted(downs))
+    check_metadata(file.metadata, {module.rank for module in modules if module.rank is not None})
     return UNetFile(file=file, family="DoRA" if vectors else "LoRA", layout=_layout(modules), modules=modules)
 
 

@@ -11,23 +11,28 @@ from ..errors import AdapterError
 from .opening import open_regular
 from .tensors import MIB, Tensor, TensorFile
 
-# the byte with the sign and the top of the exponent, where the exponent is at its largest or one below: NaN, Infinity,
-# and for 8-bit exponents what is beyond 1.7e38
-_TOP = {"F32": b"\x7f\xff", "BF16": b"\x7f\xff", "F16": b"\x7c\x7d\x7e\x7f\xfc\xfd\xfe\xff"}
-_WIDTH = {"F32": 4, "BF16": 2, "F16": 2}
+# the byte with the sign and the top of the exponent, where the exponent is at its largest or near: NaN, Infinity, and
+# what is beyond 1.7e38 of 8-bit exponents, or beyond 5e303 of float64
+_TOP = {
+    "F64": b"\x7f\xff",
+    "F32": b"\x7f\xff",
+    "BF16": b"\x7f\xff",
+    "F16": b"\x7c\x7d\x7e\x7f\xfc\xfd\xfe\xff",
+}
+_WIDTH = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2}
 
 
 def digest(file: TensorFile) -> str:
     """The sha256 of the whole file, whose values are checked on the way.
 
     Raises:
-        AdapterError: if a tensor has a NaN, an Infinity or, in float32 and bfloat16, a value beyond 1.7e38.
+        AdapterError: if a tensor has a NaN, an Infinity or, but in float16, a value so large that sums become one.
     """
     total = hashlib.sha256()
     with open_regular(file.path) as (opened, size):
         if size != file.bytes:
             raise AdapterError(f"{file.path.name}: changed while it was read")
-        first = min(tensor.start for tensor in file.tensors.values())
+        first = min((tensor.start for tensor in file.tensors.values()), default=size)
         total.update(opened.read(first))
         for name, tensor in file.tensors.items():
             for chunk in _chunks(opened, tensor):

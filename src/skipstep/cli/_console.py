@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from logging import ERROR, getLogger
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -102,11 +103,20 @@ def decibels(value: float) -> str:
 def quiet_libraries() -> None:
     """Keep diffusers' and transformers' notices and loading bars off the screen."""
     import diffusers
-    import transformers
 
-    for library in (diffusers, transformers):
-        library.utils.logging.set_verbosity_error()
-        library.utils.logging.disable_progress_bar()
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    quiet_transformers()
+
+
+def quiet_transformers() -> None:
+    """Keep transformers' notices and loading bars off the screen."""
+    from transformers.utils import logging as notices
+
+    getLogger("bitsandbytes").setLevel(ERROR)  # which PEFT imports, and which looks for faster kernels
+    logging: Any = notices
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
 
 def say(name: str, text: str) -> None:

@@ -14,7 +14,8 @@ import typer
 from rich.table import Table
 
 from ..errors import OptionError
-from ._console import MIB, console, say
+from ._console import MIB, console, quiet_transformers, say
+from .train import train
 
 if TYPE_CHECKING:
     from ..adapters import AdapterInfo, Module
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 adapters = typer.Typer(
     name="adapters", rich_markup_mode=None, help="Check adapters of language and image models, and export them."
 )
+adapters.command()(train)
 _BASE = typer.Option("--base", metavar="FOLDER", help="A transformers folder of the base model, to compare with.")
 
 
@@ -30,6 +32,17 @@ class Format(str, Enum):
 
     peft = "peft"
     gguf = "gguf"
+    merged = "merged"
+
+
+class Layout(str, Enum):
+    """How an adapter was published."""
+
+    auto = "auto"
+    peft = "peft"
+    sora = "sora"
+    offsite = "offsite"
+    image = "image"
 
 
 @adapters.command()
@@ -62,23 +75,80 @@ def inspect(
 
 @adapters.command()
 def export(
-    path: Annotated[Path, typer.Argument(help="A PEFT folder of a LoRA or rsLoRA.")],
+    path: Annotated[Path, typer.Argument(help="A PEFT folder; for peft and gguf of a LoRA, rsLoRA or AdaLoRA.")],
     out: Annotated[Path, typer.Argument(help="The folder, or for gguf the file, to write.")],
-    format: Annotated[Format, typer.Option(help="peft: scale in the matrices; gguf: for llama.cpp.")] = Format.peft,  # noqa: A002
+    format: Annotated[  # noqa: A002
+        Format, typer.Option(help="peft: scale in the matrices; gguf: for llama.cpp; merged: a copy of the base model.")
+    ] = Format.peft,
     base: Annotated[Path | None, _BASE] = None,
 ) -> None:
-    """Write a LoRA so that other programs scale it right: as PEFT with a scale of 1, or as GGUF."""
+    """Write a LoRA so that other programs scale it right: as PEFT with a scale of 1, or GGUF; or merge any adapter."""
     from ..adapters import base_of_folder, inspect_adapter, write_canonical, write_gguf
 
     model = None if base is None else base_of_folder(base)
     info = inspect_adapter(path, base=model)
     if format is Format.peft:
         write_canonical(info, out, base=model)
-    elif model is None:
-        raise OptionError("--format gguf needs the heads of the base model; name its folder with --base")
-    else:
+    elif base is None or model is None:
+        raise OptionError(f"--format {format.value} needs the base model; name its folder with --base")
+    elif format is Format.gguf:
         write_gguf(info, out, base=model)
+    else:
+        from ..adapters.merged import write_merged
+
+        quiet_transformers()
+        write_merged(info, out, base=base)
     say("written", str(out))
+
+
+@adapters.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="A pickle (.bin, .pt), or the folder that it is in.")],
+    out: Annotated[Path, typer.Argument(help="The folder to write; for offsite and image the .safetensors file.")],
+    layout: Annotated[Layout, typer.Option(help="How it was published; auto looks at the names.")] = Layout.auto,
+    base: Annotated[Path | None, _BASE] = None,
+    train_layers: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="offsite: the layers it has, where no metadata.json says.")
+    ] = None,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A module to leave out, as those trained beside SoRA; may be repeated."),
+    ] = None,
+) -> None:
+    """Make safetensors of an adapter that was published as a pickle; a process without rights reads it."""
+    from ..adapters import base_of_folder
+    from ..adapters.conversion import ConversionHints, convert_adapter
+
+    hints = ConversionHints(
+        train_layers=None if train_layers is None else _numbers(train_layers), leave_out=leave_out or ()
+    )
+    model = None if base is None else base_of_folder(base)
+    found = convert_adapter(source, out, layout=layout.value, base=model, hints=hints)
+    say("layout", found)
+    say("written", str(out))
+
+
+@adapters.command()
+def plug(
+    layers: Annotated[
+        Path, typer.Argument(help="A .safetensors file of trained outer layers (offsite-tuning, CRaSh).")
+    ],
+    base: Annotated[Path, typer.Option(metavar="FOLDER", help="A transformers folder of the full model.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder to write.")],
+) -> None:
+    """Write a copy of a model that has trained outer layers in the place of its own."""
+    from ..adapters.crash.full_model import write_plugged
+
+    quiet_transformers()
+    write_plugged(layers, out, base=base)
+    say("written", str(out))
+
+
+def _numbers(text: str) -> list[int]:
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and len(part) < 6 for part in parts):
+        raise OptionError(f"--train-layers must be numbers with commas, as 0,1,28,29, got {text!r}")
+    return [int(part) for part in parts]
 
 
 def _table(info: AdapterInfo) -> Table:

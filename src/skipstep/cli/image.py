@@ -27,7 +27,16 @@ Config = Annotated[
 Expand = Annotated[
     str | None, typer.Option(help="Add details to the prompt first: a preset of `skipstep prompt presets`.")
 ]
-ExpandEngine = Annotated[str, typer.Option(help="With --expand: gguf, the model of `skipstep prompt fetch`, or echo.")]
+ExpandEngine = Annotated[
+    str, typer.Option(help="With --expand: gguf or hf, the model of `skipstep prompt fetch`, or echo.")
+]
+ExpandAdapters = Annotated[
+    list[str] | None,
+    typer.Option("--expand-adapter", metavar="FOLDER[@SCALE]", help="With --expand: an adapter on its model."),
+]
+Loras = Annotated[
+    list[str] | None, typer.Option("--lora", metavar="FILE[@SCALE]", help="A LoRA on the model; may be repeated.")
+]
 Negative = Annotated[str, typer.Option(help="What to keep out of the picture.")]
 Side = Annotated[int | None, typer.Option(help="Pixels, a multiple of 8; the model's own if not given.")]
 Steps = Annotated[int, typer.Option(help="Denoising steps.")]
@@ -63,9 +72,11 @@ def image(
     out: Out = Path("image.png"),
     model: Model = "demo",
     config: Config = None,
+    lora: Loras = None,
     negative: Negative = "",
     expand: Expand = None,
     expand_engine: ExpandEngine = "gguf",
+    expand_adapter: ExpandAdapters = None,
     begin: Begin = None,
     strength: Strength = None,
     width: Side = None,
@@ -94,6 +105,7 @@ def image(
     from ..engine.calibrations import CalibrationFolder, default_folder
     from ..engine.picture import read_picture
     from ..engine.texts import describe
+    from ..engine.unet_loras import check_lora, parsed_lora, put_on
     from ._console import quiet_libraries
 
     if rounds is not None and not compare:
@@ -116,14 +128,21 @@ def image(
     changes = {key: value for key, value in given.items() if value is not None}
     DeepCache(**changes)
     media.check_output(out)
+    loras = [parsed_lora(text) for text in lora or ()]
+    found = [check_lora(file) for file, _ in loras]
     compiler = new_compiler(backend, attention=attention, verify=verify)
     if not debug:
         quiet_libraries()
     extra: dict[str, Any] = {}
+    if loras:
+        names = [{"file": file.name, "scale": scale} for file, scale in loras]
+        extra["loras"] = [{**name, "sha256": info.sha256} for name, info in zip(names, found, strict=True)]
     if expand is not None:
-        request, extra = with_expansion(request, preset=expand, engine=expand_engine)
+        request, expansion = with_expansion(request, preset=expand, engine=expand_engine, adapters=expand_adapter)
+        extra |= expansion
         say("expanded", request.prompt)
     loaded = load_model(model, config=config, device=device, dtype=dtype)
+    put_on(loaded.pipe, loras)
     kept = CalibrationFolder(loaded.pipe.unet, default_folder()) if forecast == "calibrated" else None
     engine = ImageEngine(loaded, kept, compiler)
     if engine.model.is_demo:

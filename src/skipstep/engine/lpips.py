@@ -6,7 +6,6 @@ checkpoint folder of `torch.hub` if it lies there.
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Callable
 from importlib import import_module
@@ -20,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import MissingExtraError
+from ..hashes import file_sha256
 
 BACKBONE = "alexnet-owt-7be5be79.pth"  # torchvision's AlexNet_Weights.IMAGENET1K_V1; the digits start its SHA-256
 PACKAGES = ("lpips", "torchvision")
@@ -38,7 +38,7 @@ def lpips_unavailable() -> str | None:
             f"LPIPS needs AlexNet's weights, {BACKBONE}, in torch.hub's checkpoint folder, and skipstep downloads "
             "nothing; torchvision.models.alexnet(weights='IMAGENET1K_V1') fetches them once"
         )
-    if not _sha256(checkpoint).startswith(Path(BACKBONE).stem.rpartition("-")[2]):
+    if not file_sha256(checkpoint).startswith(Path(BACKBONE).stem.rpartition("-")[2]):
         return f"LPIPS needs AlexNet's weights, and the {BACKBONE} that is here is damaged; fetch it again"
     return None
 
@@ -85,14 +85,6 @@ def _in_alexnet(name: str) -> str:
 
 def _checkpoint() -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / BACKBONE
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _to_tensor(image: Image.Image) -> Tensor:

@@ -7,16 +7,15 @@ import json
 import random
 from collections.abc import Iterator
 
-from .engine import Piece, Question
+from .engine import Engine, Piece, Question
 
 
-class EchoEngine:
+class EchoEngine(Engine):
     """Repeats the last message and adds a word of each list; for tests, and where no model can run."""
 
     name = "echo"
     model = "echo"
     identity = "echo 1"
-    special_tokens: frozenset[str] = frozenset()
 
     def generate(self, question: Question) -> Iterator[Piece]:
         """The answer, word by word; the same for the same message, lists and seed."""
@@ -30,6 +29,3 @@ class EchoEngine:
             answer = json.dumps({"prompt": answer, "negative_prompt": ""})
         for word in answer.split(" "):
             yield Piece(text=f"{word} ")
-
-    def close(self) -> None:
-        """There is nothing to give back."""

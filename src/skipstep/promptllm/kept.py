@@ -13,17 +13,18 @@ from pathlib import Path
 from ..errors import OptionError, OutputError
 from ..folders import cache_folder
 from ..whole import write_whole
-from .engine import Engine
 from .request import ExpandRequest, Expansion
 
 MAX_FILES = 4096
 MAX_FILE_BYTES = 65_536
+UNKEYED = ("preset", "timeout_s", "adapters")  # by its text, not at all, and by their weights
 KINDS: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "int": (int,),
     "float": (int, float),
     "str | None": (str, type(None)),
     "bool": (bool,),
+    "tuple[str, ...]": (tuple,),
 }
 
 
@@ -51,16 +52,16 @@ class ExpansionFolder:
         self._folder = folder
         self._limit = limit
 
-    def get(self, request: ExpandRequest, engine: Engine) -> Expansion | None:
-        """What was kept for this request to this engine."""
+    def get(self, request: ExpandRequest, identity: str) -> Expansion | None:
+        """What was kept for this request; `identity` names the engine and the adapters."""
         started = time.monotonic()
-        key = _key(request, engine)
+        key = _key(request, identity)
         try:
             with self._file(key).open("rb") as file:
                 data = json.loads(file.read(MAX_FILE_BYTES))
             if data.pop("key") != key:
                 return None
-            found = Expansion(**data)
+            found = Expansion(**{**data, "adapters": tuple(data["adapters"])})
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
         sound = all(isinstance(getattr(found, field.name), KINDS[str(field.type)]) for field in fields(Expansion))
@@ -68,9 +69,9 @@ class ExpansionFolder:
             return None
         return replace(found, cached=True, seconds=time.monotonic() - started)
 
-    def put(self, request: ExpandRequest, engine: Engine, made: Expansion) -> None:
+    def put(self, request: ExpandRequest, identity: str, made: Expansion) -> None:
         """Keep an expansion, if the folder can be written to."""
-        key = _key(request, engine)
+        key = _key(request, identity)
         text = json.dumps({"key": key, **made.as_dict()})
         with suppress(OSError, OutputError):
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -88,10 +89,10 @@ class ExpansionFolder:
                 file.unlink(missing_ok=True)
 
 
-def _key(request: ExpandRequest, engine: Engine) -> str:
+def _key(request: ExpandRequest, identity: str) -> str:
     """A hash of all that an answer depends on; a timeout is not part of it."""
-    asked = {name: value for name, value in vars(request).items() if name not in ("preset", "timeout_s")}
-    parts = [_version(), engine.identity, request.preset.name, request.preset.sha256, asked]
+    asked = {name: value for name, value in vars(request).items() if name not in UNKEYED}
+    parts = [_version(), identity, request.preset.name, request.preset.sha256, asked]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

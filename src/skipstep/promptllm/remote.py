@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import MissingExtraError, OptionError, PromptEngineError
-from .engine import Piece, Question
+from .engine import Engine, Piece, Question
 from .pieces import Put, read_until
 from .server_answer import ServerAnswer
 
@@ -20,7 +20,7 @@ CONNECT_S, READ_S = 5.0, 30.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-class RemoteEngine:
+class RemoteEngine(Engine):
     """A model on a server, at `URL/v1/chat/completions`.
 
     The key is read from the environment variable SKIPSTEP_PROMPT_API_KEY with each question, and never written
@@ -32,7 +32,6 @@ class RemoteEngine:
     """
 
     name = "openai"
-    special_tokens: frozenset[str] = frozenset()
 
     def __init__(self, url: str, *, model: str) -> None:
         try:
@@ -70,9 +69,6 @@ class RemoteEngine:
                 loop.call_soon_threadsafe(lambda: task.cancel() if task else None)
 
         yield from read_until(question.deadline, write, stop=stop)
-
-    def close(self) -> None:
-        """There is nothing to give back: a connection lasts for one question."""
 
     async def _ask(self, question: Question, put: Put) -> None:
         import httpx

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import OptionError
+from .adapter_use import AdapterUse, check_uses
 from .preset import Preset
 
 MAX_SEED = 2**32 - 1
@@ -25,7 +26,8 @@ class ExpandRequest:
     `max_tokens`, of the language model's, and `temperature` are the preset's where they are None; `max_clip_tokens`
     counts CLIP's two ends. With `keep` the prompt stays as it is, and is added to; without, the model rewrites it.
     With `schema` the model answers in JSON, and writes the negative prompt too. `timeout_s` is for the whole answer,
-    and for loading the model. Without a seed one is drawn, and kept here.
+    and for loading the model. `adapters` are on the model's shelf, four at most, and add up; with None, the shelf's
+    usual one helps where the prompt is kept and there is no schema. Without a seed one is drawn, and kept here.
 
     Raises:
         OptionError: if a value is out of range; the message names it, the range and the remedy.
@@ -40,11 +42,13 @@ class ExpandRequest:
     keep: bool = True
     schema: bool = False
     timeout_s: float = 60.0
+    adapters: tuple[AdapterUse, ...] | None = None
 
     def __post_init__(self) -> None:
         _check_prompt(self.prompt)
         if not isinstance(self.preset, Preset):
             raise OptionError(f"preset must be a Preset, got {self.preset!r}; use load_preset(name)")
+        check_uses(self.adapters or ())
         numbers: tuple[tuple[str, float | None, float, float], ...] = (
             ("seed", self.seed, 0, MAX_SEED),
             ("max_tokens", self.max_tokens, 1, 2048),
@@ -66,6 +70,7 @@ class Expansion:
     """An expanded prompt.
 
     `prompt` is what to draw, `added` the part of it that the model wrote; `clip_tokens` counts it with the two ends.
+    `adapters` are NAME@SCALE.
     `reason` says why nothing was added; the prompt is then the one that was asked for. `cached` is True for an answer
     from disk, whose `seconds` are those of reading it.
     """
@@ -79,6 +84,7 @@ class Expansion:
     model: str
     preset: str
     seconds: float
+    adapters: tuple[str, ...] = ()
     reason: str | None = None
     cached: bool = False
 

@@ -4,9 +4,10 @@ from .clustering import centre, neighbour_clusters
 from .composition import Composition, dropping, middle_layers, outer_layers, sharing
 from .emulator import Emulator, propose
 from .features import pooled_features
+from .full_model import write_plugged
 from .importance import block_influence
 from .layers import decoder_layers
-from .outer_file import OuterLayers, read_outer_layers, save_outer_layers
+from .outer_file import OuterLayers, read_outer_layers, save_outer_layers, write_outer_layers
 from .plugging import PluggedLayers, plug, trained_outer_layers
 from .selection import keep_centres, keep_influential, keep_uniform
 from .similarity import layer_similarity, linear_cka
@@ -38,4 +39,6 @@ __all__ = [
     "sharing",
     "trained_outer_layers",
     "tune",
+    "write_outer_layers",
+    "write_plugged",
 ]

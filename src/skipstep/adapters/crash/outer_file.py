@@ -37,20 +37,23 @@ def save_outer_layers(emulator: Emulator, path: Path, *, dtype: str | None = Non
         OptionError: for another type.
         OutputError: if the file cannot be written.
     """
+    layers = {number: dict(layer.state_dict()) for number, layer in emulator.trained_layers().items()}
+    write_outer_layers(OuterLayers(layers=layers, total=emulator.composition.total), path, dtype=dtype)
+
+
+def write_outer_layers(outer: OuterLayers, path: Path, *, dtype: str | None = None) -> None:
+    """Write layers as `save_outer_layers` does; it raises the same."""
     if dtype is not None and dtype not in STORED:
         raise OptionError(f"dtype must be one of {', '.join(STORED)}, got {dtype!r}")
     tensors = {
         f"{k}.{name}": value if dtype is None else value.to(STORED[dtype])
-        for k, layer in enumerate(emulator.trained_layers().values())
-        for name, value in layer.state_dict().items()
+        for k, weights in enumerate(outer.layers.values())
+        for name, value in weights.items()
     }
     types = sorted({str(value.dtype).removeprefix("torch.") for value in tensors.values()})
-    metadata = {
-        "format": FORMAT,
-        "train_layers": ",".join(map(str, emulator.composition.trained)),
-        "base_num_layers": str(emulator.composition.total),
-        "dtype": ",".join(types),
-    }
+    metadata = {"format": FORMAT, "train_layers": ",".join(map(str, outer.layers)), "dtype": ",".join(types)}
+    if outer.total is not None:
+        metadata["base_num_layers"] = str(outer.total)
     save_tensors(tensors, path, metadata=metadata)
 
 
@@ -67,8 +70,6 @@ def read_outer_layers(path: Path, *, layers: Sequence[int] | None = None) -> Out
         match = _KEY.fullmatch(key)
         if match is None or int(match[1]) >= len(numbers):
             raise AdapterError(f"{key} is not a weight of one of {len(numbers)} layers (<k>.<name>)")
-        if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
-            raise AdapterError(f"{key} holds values that are no finite numbers")
         found[numbers[int(match[1])]][match[2]] = value
     if empty := [number for number, weights in found.items() if not weights]:
         raise AdapterError(f"{path} names the layers {numbers} and holds no weights of {empty}")

@@ -1,5 +1,6 @@
 """SoRA: LoRA whose rank components have gates, which a proximal step closes (Ding et al. 2023, arXiv:2311.11696)."""
 
+from ..loop_checkpoint import Checkpointing
 from .checkpoint import SoraCheckpoint, load_checkpoint, save_checkpoint
 from .conversion import lora_config, lora_tensors, save_lora_folder
 from .gates import AttachedSora, attach
@@ -10,7 +11,7 @@ from .pruning import pruned
 from .published import published_state, read_published
 from .schedule import SparsitySchedule, rising_schedule
 from .state import GatedFactors, SoraState
-from .training import Checkpointing, SoraProgress, SoraTraining, train_sora
+from .training import SoraProgress, SoraTraining, train_sora
 
 __all__ = [
     "AttachedSora",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from ...errors import AdapterError
+from ..config import MAX_CONFIG
+from ..opening import read_small
+from ..strict_json import parse_object
 from ..whole_tensors import load_tensors
 from .state import GatedFactors, SoraState
 
@@ -21,13 +23,8 @@ def read_published(weights: Path, config: Path, *, leave_out: Collection[str] = 
 
     See `published_state` for the layout and what is refused.
     """
+    options = parse_object(read_small(config, limit=MAX_CONFIG), config.name)
     tensors, _ = load_tensors(weights)
-    try:
-        options = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise AdapterError(f"cannot read {config}: {error}; it must hold lora_r and lora_alpha as JSON") from error
-    if not isinstance(options, dict):
-        raise AdapterError(f"{config} must hold an object with lora_r and lora_alpha")
     return published_state(tensors, options, leave_out=leave_out)
 
 

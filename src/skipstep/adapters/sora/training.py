@@ -9,8 +9,9 @@ from pathlib import Path
 
 from torch import nn
 
-from ...errors import AdapterError, OptionError
+from ...errors import AdapterError
 from ..loop import Batch, LoopOptions, accumulate_gradients, each_step, mode
+from ..loop_checkpoint import Checkpointing
 from .checkpoint import SoraCheckpoint, load_checkpoint, save_checkpoint
 from .gates import AttachedSora, attach
 from .initial import SoraOptions, initial_state
@@ -43,18 +44,6 @@ class SoraProgress:
     rate: float
     penalty: float
     average_rank: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checkpointing:
-    """A checkpoint at `path` after every `every` steps."""
-
-    path: Path
-    every: int
-
-    def __post_init__(self) -> None:
-        if self.every < 1:
-            raise OptionError(f"a checkpoint must be written every 1 or more steps, got {self.every}")
 
 
 def train_sora(
