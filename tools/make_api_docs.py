@@ -25,6 +25,7 @@ HEAD = (
 TAGS = {
     "jobs": ("Jobs", ""),
     "models": ("Models", ""),
+    "prompt": ("Prompts", "What a language model adds to a prompt: [prompt.md](prompt.md)."),
     "operations": ("Operations", ""),
     "openai": ("OpenAI's images and videos", "What the fields do: [api-adapters.md](api-adapters.md)."),
     "a1111": ("AUTOMATIC1111's web UI", "With `SKIPSTEP_A1111=true`; see [api-adapters.md](api-adapters.md)."),

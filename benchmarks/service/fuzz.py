@@ -60,9 +60,15 @@ class Tally:
 
 def run(folder: Path, *, cases: int, each: int = EACH, seed: int = 1) -> Tally:
     """Rounds with one seed after the other until so many cases were sent."""
-    key = {"name": "fuzz", "sha256": hashlib.sha256(KEY.encode()).hexdigest(), "scopes": ["jobs", "metrics"]}
+    key = {"name": "fuzz", "sha256": hashlib.sha256(KEY.encode()).hexdigest(), "scopes": ["jobs", "metrics", "admin"]}
     tally = Tally()
-    settings = {"a1111": True, "max_queue": 100_000, "api_keys": json.dumps([key]), "timeout_s": 60}
+    settings = {
+        "a1111": True,
+        "prompt_engine": "echo",
+        "max_queue": 100_000,
+        "api_keys": json.dumps([key]),
+        "timeout_s": 60,
+    }
     with running(folder, **settings) as server:
         headers = {"Authorization": f"Bearer {KEY}"}
         with httpx.Client(base_url=server.url, headers=headers, timeout=60) as client:

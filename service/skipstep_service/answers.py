@@ -46,6 +46,24 @@ class ErrorEnvelope(BaseModel):
     error: ErrorAnswer
 
 
+class ExpansionAnswer(BaseModel):
+    """A prompt with what a language model added."""
+
+    original: str = Field(description="The prompt as it came.")
+    prompt: str = Field(description="The prompt to draw; the original where there is a `reason`.")
+    added: str = Field(description="What the model added.")
+    negative: str = Field(description="The negative prompt that goes with it; drawn where the request has none.")
+    clip_tokens: int | None = Field(description="CLIP's tokens of `prompt`, the two ends counted.")
+    seed: int = Field(description="Of the text.")
+    engine: str | None = Field(description="gguf, hf, openai or echo.")
+    model: str | None = Field(description="The model that was asked.")
+    preset: str = Field(description="The preset that it was asked with.")
+    seconds: float = Field(description="From the question to the answer.")
+    adapters: list[str] = Field(description="As NAME@SCALE.")
+    reason: str | None = Field(description="Why nothing was added; none if something was.")
+    cached: bool = Field(description="Whether the answer was on disk; always false here.")
+
+
 class JobAnswer(BaseModel):
     """A job."""
 
@@ -53,6 +71,9 @@ class JobAnswer(BaseModel):
     kind: Literal["image", "video"] = Field(description="What it makes.")
     status: Status = Field(description="`succeeded`, `failed`, `expired` and `canceled` are ends.")
     request: dict[str, Any] = Field(description="What was asked for, with the seed that was drawn and the model.")
+    expansion: ExpansionAnswer | None = Field(
+        None, description="With `expand`, once it is made: the prompt that is drawn, or why it is as it was."
+    )
     outputs: list[OutputAnswer] = Field(default_factory=list, description="Its files, once it has succeeded.")
     report: dict[str, Any] | None = Field(
         None,
@@ -92,6 +113,7 @@ def answer_of(row: JobRow, place: tuple[int, float] | None = None) -> JobAnswer:
             "kind": row.kind,
             "status": row.status,
             "request": _asked(row.request),
+            "expansion": row.request.get("expansion"),
             "outputs": [{**one, "url": f"{here}/outputs/{one['name']}"} for one in result.get("outputs", ())],
             "report": {name: value for name, value in result.items() if name != "outputs"} or None,
             "error": row.error,
@@ -108,7 +130,7 @@ def answer_of(row: JobRow, place: tuple[int, float] | None = None) -> JobAnswer:
 
 
 def _asked(request: dict[str, Any]) -> dict[str, Any]:
-    hidden = ("files", "kind", "webhook")
+    hidden = ("files", "kind", "webhook", "expansion")
     webhook = request.get("webhook")
     named = {} if webhook is None else {"webhook": {"url": shown(webhook["url"])}}
     return {**{name: value for name, value in request.items() if name not in hidden}, **named}

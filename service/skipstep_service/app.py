@@ -1,4 +1,4 @@
-"""The application."""
+"""The application, with everything that it serves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,20 @@ from .handlers import add_handlers
 from .jobs.live_jobs import LiveJobs
 from .metrics import Metrics
 from .page import add_page
-from .routes import a1111, events, health, jobs, models, openai_images, openai_videos, outputs
+from .prompts.opening import open_prompting
+from .routes import (
+    a1111,
+    events,
+    health,
+    jobs,
+    models,
+    openai_chat,
+    openai_images,
+    openai_videos,
+    outputs,
+    prompt,
+    prompt_adapters,
+)
 from .routes.underway import Underway
 from .service import JobService
 from .settings import Settings
@@ -47,6 +60,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service = await asyncio.to_thread(_open, settings, app)
         metrics.watch(service)
+        if app.state.prompting is not None:
+            metrics.watch_prompts(app.state.prompting)
         try:
             yield
         finally:
@@ -69,7 +84,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         webhooks=webhook_events.router,
     )
     app.state.settings, app.state.metrics, app.state.traces = settings, metrics, traces
-    for routes in (jobs, events, outputs, models, health, openai_images, openai_videos):
+    for routes in (jobs, events, outputs, models, health, openai_images, openai_videos, openai_chat):
+        app.include_router(routes.router)
+    for routes in (prompt, prompt_adapters):
         app.include_router(routes.router)
     if settings.a1111:
         app.state.underway = Underway()
@@ -83,6 +100,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 def _open(settings: Settings, app: FastAPI) -> JobService:
     engine, families = new_engine(settings)
+    prompting = open_prompting(settings, on_turn=app.state.metrics.on_question)
     database = open_database(settings.store, synchronous=settings.synchronous)
     lock = StoreLock(database)
     lock.acquire(settings.drain_s + _LETTING_GO_S)
@@ -100,7 +118,9 @@ def _open(settings: Settings, app: FastAPI) -> JobService:
         live=LiveJobs(ttl_s=settings.events_ttl_s, max_bytes=settings.events_max_bytes),
         on_event=(app.state.metrics.on_event, app.state.traces.on_event),
         webhooks=deliverer_of(settings, store),
+        prompting=prompting,
     )
+    app.state.prompting = prompting
     app.state.engine, app.state.service, app.state.catalog = engine, service, Catalog(settings, families)
     service.start()
     return service

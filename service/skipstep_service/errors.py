@@ -12,6 +12,7 @@
   + DrainingError       503    the server is ending; says when to try again
   + StoreDownError      503    the database does not answer; says when to try again
   + NoSpaceError        507    the disk is full
+  + PromptFailedError   502    the prompt model gives no answer
   + JobEndedError       500    the job that a request waited for gave nothing; 504 if it was late, 409 if canceled
   + ClientLeftError     499    nobody is there to be answered
 """
@@ -102,6 +103,12 @@ class NoSpaceError(ApiError):
     """What is accepted could not be kept."""
 
     status, code = 507, "no_space"
+
+
+class PromptFailedError(ApiError):
+    """The prompt model gives no answer."""
+
+    status, code = 502, "prompt_failed"
 
 
 class JobEndedError(ApiError):

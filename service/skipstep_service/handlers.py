@@ -50,8 +50,12 @@ def headers_of(error: ApiError) -> dict[str, str]:
 
 def envelope(error: ApiError) -> JSONResponse:
     """The answer."""
-    body = {"error": {"code": error.code, "message": error.message, "details": error.details}}
-    return JSONResponse(body, status_code=error.status, headers=headers_of(error))
+    return JSONResponse(body_of(error), status_code=error.status, headers=headers_of(error))
+
+
+def body_of(error: ApiError) -> dict[str, Any]:
+    """The error in the envelope."""
+    return {"error": {"code": error.code, "message": error.message, "details": error.details}}
 
 
 async def _of_ours(_: Request, error: Exception) -> JSONResponse:
@@ -115,10 +119,17 @@ async def _of_http(request: Request, error: Exception) -> JSONResponse:
 
 
 def methods_at(request: Request) -> list[str]:
-    """All methods for the path of a request; the framework names those of one route only."""
-    asked = {"type": "http", "path": request.scope["path"], "root_path": "", "headers": []}
+    """All methods for the path of a request; the framework names those of one route only.
+
+    Where the API has that very path, others do not count whose parameters it would fit.
+    """
+    path = request.scope["path"]
+    asked = {"type": "http", "path": path, "root_path": "", "headers": []}
+    own = request.app.openapi()["paths"].get(path)
 
     def is_met(method: str) -> bool:
+        if own is not None:
+            return method.lower() in own
         return any(route.matches({**asked, "method": method})[0] is Match.FULL for route in request.app.routes)
 
     return [method for method in _METHODS if is_met(method)]

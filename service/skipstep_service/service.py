@@ -12,10 +12,12 @@ import structlog
 
 from .engines.protocol import Engine, Task
 from .errors import BusyError, ConflictError, DrainingError, NotFoundError
+from .jobs.expansion import drawn, is_awaited
 from .jobs.ids import is_job_id
 from .jobs.live import Event, LiveJob
 from .jobs.live_jobs import LiveJobs
 from .jobs.states import CANCELED, CANCELING, QUEUED
+from .prompts.prompting import Prompting
 from .store.job_store import JobRow, JobStore
 from .store.lock import StoreLock
 from .store.probe import STORE_DOWN, Probe
@@ -23,6 +25,7 @@ from .store.results import ResultStore
 from .store.sweeper import Sweeper
 from .webhooks.deliverer import Deliverer
 from .work.estimates import Estimates
+from .work.expanding import Expanding
 from .work.finisher import Finisher
 from .work.queue import JobQueue, Waiting
 from .work.worker import Worker
@@ -48,6 +51,7 @@ class JobService:
         max_bytes: int | None = None,
         on_event: Sequence[Callable[[LiveJob, Event], None]] = (),
         webhooks: Deliverer | None = None,
+        prompting: Prompting | None = None,
     ) -> None:
         self.store = store
         self.results = results
@@ -65,6 +69,8 @@ class JobService:
         )
         self.sweeper = Sweeper(store, results, ttl_s=ttl_s, max_bytes=max_bytes)
         self.is_draining = False
+        self._prompting = prompting
+        self._expanding = Expanding(prompting, self.finisher, self._go_on)
         self._engine = engine
         self._on_event = on_event
         self._webhooks = webhooks
@@ -93,6 +99,8 @@ class JobService:
         self.is_draining = True
         self.sweeper.stop()
         self.queue.close()
+        if self._prompting is not None:
+            self._prompting.close()
         is_done = self.worker.stop(timeout_s)
         if not is_done:
             self.store.requeue([running.job.row.id for running in self.worker.running]).exception()
@@ -111,7 +119,7 @@ class JobService:
         """
         row = job.row
         pictures = {name: self.results.read_all(row.id, name) for name in row.request.get("files", ())}
-        return self._engine.tasks(row.kind, row.request, pictures)
+        return self._engine.tasks(row.kind, drawn(row.request), pictures)
 
     def check_room(self) -> None:
         """Refuse a job before work is put into it.
@@ -244,7 +252,14 @@ class JobService:
         return job
 
     def _enqueue(self, job: LiveJob, tasks: Sequence[Task]) -> None:
-        self.queue.put(Waiting(job=job, tasks=tasks))
+        is_held = is_awaited(job.row.request)
+        self.queue.put(Waiting(job=job, tasks=tasks, is_held=is_held))
+        if is_held:
+            self._expanding.begin(job)
+
+    def _go_on(self, job: LiveJob) -> None:
+        """Its prompt is expanded."""
+        self.queue.release(job.row.id, self._tasks_of(job))
 
     def _forget_files(self, job_id: str) -> None:
         try:

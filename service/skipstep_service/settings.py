@@ -14,7 +14,8 @@ from skipstep.errors import OptionError
 
 from .webhooks.signing import check_secret
 
-Scope = Literal["jobs", "metrics"]
+Scope = Literal["jobs", "metrics", "admin"]
+_OF_PROMPTS = ("prompt_model", "prompt_url", "prompt_adapters", "prompt_presets")
 
 
 def settings_of(**given: Any) -> Settings:
@@ -109,6 +110,19 @@ class Settings(BaseSettings):
     )
     webhook_timeout_s: float = Field(10.0, gt=0, le=60, description="Of one try.")
     max_body_bytes: int = Field(24 * 2**20, ge=1024)
+    prompt_engine: Literal["none", "gguf", "hf", "openai", "echo"] = Field(
+        "none", description="What expands prompts and answers chats; none has no such routes."
+    )
+    prompt_model: str | None = Field(None, description="A GGUF file, a transformers folder, or a name on prompt_url.")
+    prompt_url: str | None = Field(None, description="An OpenAI-compatible server, for the engine openai.")
+    prompt_device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    prompt_adapters: str | None = Field(None, description="A folder of adapter folders, for the engines gguf and hf.")
+    prompt_presets: str | None = Field(None, description="A folder of presets (.toml) beside the shipped ones.")
+    prompt_max_queue: int = Field(16, ge=1, le=1000, description="Questions that wait, without those of jobs.")
+    prompt_timeout_s: float = Field(60.0, ge=0.1, le=3600, description="Of one answer.")
+    prompt_idle_s: float = Field(
+        0.0, ge=0, le=86400, description="The model is unloaded after so long without a question."
+    )
 
     @field_validator("models")
     @classmethod
@@ -135,6 +149,17 @@ class Settings(BaseSettings):
     def _check_webhooks(self) -> Settings:
         if self.webhook_allow and self.webhook_secret is None:
             raise OptionError("SKIPSTEP_WEBHOOK_ALLOW is set, but webhooks are off; set SKIPSTEP_WEBHOOK_SECRET, too")
+        return self
+
+    @model_validator(mode="after")
+    def _check_prompt_model(self) -> Settings:
+        named = [name for name in _OF_PROMPTS if getattr(self, name) is not None]
+        if named and self.prompt_engine == "none":
+            raise OptionError(f"{named[0]} is set, but there is no prompt model; set SKIPSTEP_PROMPT_ENGINE, too")
+        if self.prompt_adapters is not None and self.prompt_engine in ("openai", "echo"):
+            raise OptionError(
+                f"prompt_adapters is set, but the engine {self.prompt_engine} takes no adapters; use gguf or hf"
+            )
         return self
 
     @model_validator(mode="after")

@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prompt_engines import Playing
 from served import Client, serving
+from skipstep_service.prompts import opening
+
+from skipstep.promptllm import ClipTokens, opened
 
 Serve = Callable[..., AbstractContextManager[Client]]
+Play = Callable[..., AbstractContextManager[Client]]
 
 
 @pytest.fixture(scope="module")
@@ -26,5 +31,23 @@ def serve(tmp_path: Path) -> Serve:
 
     def start(**settings: Any) -> AbstractContextManager[Client]:
         return serving(tmp_path, **settings)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def clip() -> ClipTokens:
+    """CLIP's tokenizer, which takes seconds to load."""
+    return ClipTokens()
+
+
+@pytest.fixture
+def play(serve: Serve, clip: ClipTokens, monkeypatch: pytest.MonkeyPatch) -> Play:
+    """Starts servers with a prompt model of the test: `with play(Playing(), prompt_max_queue=2) as client`."""
+
+    def start(engine: Playing, /, **settings: Any) -> AbstractContextManager[Client]:
+        monkeypatch.setattr(opened, "ClipTokens", lambda: clip)
+        monkeypatch.setattr(opening, "open_engine", lambda *_, **__: engine)
+        return serve(**{"prompt_engine": "gguf", **settings})
 
     return start

@@ -41,7 +41,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     folder = tmp_path_factory.mktemp("audit")
     (folder / "secret.json").write_text(SECRET)
     (folder / "plans").mkdir()
-    server = RealServer(folder, a1111=True, plans=folder / "plans", max_queue=10_000)
+    server = RealServer(folder, a1111=True, plans=folder / "plans", max_queue=10_000, prompt_engine="echo")
     script = Path(__file__).with_name("audited_server.py")
     server.start([sys.executable, str(script), str(folder / "notes"), str(server.port)])
     yield server
@@ -110,6 +110,7 @@ def test_paths_that_lead_elsewhere(audited: RealServer, client: Client) -> None:
                 assert status == 307 or place.endswith("={}") or body in (page, own), (place, spelling, status)
         for line in (
             f"DELETE /v1/jobs/{spelling}",
+            f"DELETE /v1/prompt/adapters/{spelling}",
             f"POST /v1/jobs/{spelling}/cancel",
             f"DELETE /v1/videos/{spelling}",
         ):
@@ -130,10 +131,16 @@ def test_names_in_bodies_and_headers(audited: RealServer, client: Client) -> Non
             {"acceleration": {"plan": spelling}},
             {"image": spelling},
             {"image": f"file:///{spelling}"},
+            {"expand": {"preset": spelling}},
+            {"expand": {"adapters": [{"name": spelling}]}},
         ):
             answer = client.post("/v1/jobs", json={**IMAGE, **more})
             assert answer.status_code == 422, (more, answer.text)
             assert SECRET not in answer.text
+        for path, sent in (("adapters", {"folder": spelling}), ("adapters/inspect", {"folder": spelling})):
+            assert client.post(f"/v1/prompt/{path}", json=sent).status_code == 422, sent
+        chat = {"model": f"echo+{spelling}", "messages": [{"role": "user", "content": "x"}]}
+        assert client.post("/v1/chat/completions", json=chat).status_code == 400, spelling
         body = json.dumps(IMAGE).encode()
         kind = "Content-Type: application/json"
         status, _ = raw(audited.port, "POST /v1/jobs", kind, f"Idempotency-Key: {spelling}", body=body)
@@ -206,7 +213,7 @@ def test_pickles_are_refused_at_start(tmp_path: Path, name: str) -> None:
         Settings(models={"x": str(tmp_path / "folder")}),
         Settings(loras={"x": str(file)}),
     ):
-        with pytest.raises(OptionError, match="is no safetensors file; other kinds are pickles"):
+        with pytest.raises(OptionError, match=f"{name}.*(is a pickle|pickles are refused|is no safetensors file)"):
             new_engine(settings)
     assert not marker.exists()
 
@@ -218,5 +225,5 @@ def test_the_real_server_does_not_start_with_one(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "skipstep", "serve"]
     ended = subprocess.run(line, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert ended.returncode != 0
-    assert "x.ckpt is no safetensors file" in ended.stdout + ended.stderr
+    assert "x.ckpt as a LoRA: x.ckpt: is neither a folder nor a .safetensors file" in ended.stdout + ended.stderr
     assert not marker.exists()

@@ -31,20 +31,28 @@ ROUTES = {  # by the name in the schema: a request that a server without this jo
     "GET /v1/videos/{job_id}": {},
     "DELETE /v1/videos/{job_id}": {},
     "GET /v1/videos/{job_id}/content": {},
+    "POST /v1/prompt/expand": {"json": {"prompt": 1}},
+    "POST /v1/prompt/expand_batch": {"json": {"requests": []}},
+    "POST /v1/prompt/adapters": {"json": {"folder": "../x"}},
+    "POST /v1/prompt/adapters/inspect": {"json": {"folder": "/etc"}},
+    "DELETE /v1/prompt/adapters/{name}": {},
+    "POST /v1/chat/completions": {"json": {"model": "gpt-5", "messages": [{"role": "user", "content": "x"}]}},
     "POST /sdapi/v1/txt2img": {"json": {"prompt": 1}},
     "POST /sdapi/v1/img2img": {"json": {"init_images": []}},
     "GET /sdapi/v1/progress": {"params": {"skip_current_image": "perhaps"}},
 }
 LOCKED = (*ROUTES, "GET /v1/models", "GET /v1/acceleration", "GET /metrics", "POST /sdapi/v1/interrupt")
+LOCKED += ("GET /v1/prompt/models", "GET /v1/prompt/presets", "GET /v1/prompt/adapters", "POST /v1/prompt/unload")
 STORED = [name for name in ROUTES if name.startswith("GET /v1/")]
 
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
     folder: Path = tmp_path_factory.mktemp("errors")
-    keys = (ApiKey.of("me", "secret", scopes=("jobs", "metrics")),)
+    keys = (ApiKey.of("me", "secret", scopes=("jobs", "metrics", "admin")),)
     store, results = f"sqlite:///{folder / 'jobs.db'}", str(folder / "results")
-    return create_app(Settings(engine="dummy", store=store, results=results, api_keys=keys, a1111=True))
+    options = {"a1111": True, "prompt_engine": "echo"}
+    return create_app(Settings(engine="dummy", store=store, results=results, api_keys=keys, **options))
 
 
 @pytest.fixture(scope="module")

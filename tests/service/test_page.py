@@ -12,8 +12,9 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Serve
+from conftest import Play, Serve
 from PIL import Image
+from prompt_engines import Playing, dead
 from served import IMAGE, Client
 from skipstep_service.engines.dummy import dummy_bytes
 from skipstep_service.page import FOLDER, POLICY
@@ -310,6 +311,41 @@ def test_settings_of_a_job_are_used_again(client: Client, window: Open) -> None:
     shown.until_says("Done")
     again = client.look(shown.page.url.partition("#")[2])["request"]
     assert again == {**job["request"], "previews": False}
+
+
+def test_a_prompt_is_expanded(play: Play, window: Open) -> None:
+    engine = Playing()
+    with play(engine) as client, window(client) as shown:
+        page = shown.open().page
+        choice = page.get_by_label("Expand the prompt")
+        assert choice.locator("option").all_inner_texts()[0] == "no: draw it as it is"
+        choice.select_option("anime")
+        shown.generate("a red apple", steps=3, seed=5)
+        shown.until_says("Done: 1 file.")
+        page.get_by_text("Expanded prompt: a red apple, soft light, film grain").wait_for()
+        (sent,) = [one.post_data_json for one in shown.asked if one.method == "POST"]
+        assert sent["expand"] == {"preset": "anime"}
+        assert sent["prompt"] == "a red apple"
+        assert violations(page) == []
+        choice.select_option("")
+        page.get_by_role("button", name="Use these settings").click()
+        assert choice.input_value() == "anime"
+        engine.script = dead
+        page.get_by_role("button", name="Generate").click()
+        page.get_by_text("The prompt is as it was: the prompt model failed: RuntimeError.").wait_for()
+        choice.select_option("")
+        page.get_by_role("button", name="Generate").click()
+        shown.until_says("Done: 1 file.")
+        page.locator(".expanded").wait_for(state="detached")
+
+
+def test_a_server_without_a_prompt_model_offers_no_expansion(client: Client, window: Open) -> None:
+    shown = window(client).open()
+    assert not shown.page.get_by_label("Expand the prompt").is_visible()
+    shown.generate("plain", steps=3)
+    shown.until_says("Done: 1 file.")
+    (sent,) = [one.post_data_json for one in shown.asked if one.method == "POST"]
+    assert "expand" not in sent
 
 
 def test_what_the_server_refuses_is_said_at_its_field(client: Client, window: Open) -> None:

@@ -83,6 +83,19 @@ def test_openai(server: Client, engine: dict[str, Any], tmp_path: Path) -> None:
             assert partial.format == "JPEG"
 
 
+@pytest.mark.parametrize("engine", [{"prompt_engine": "echo"}])
+def test_prompts(server: Client, tmp_path: Path) -> None:
+    address = ("--url", str(server.base_url).rstrip("/"), "--out", str(tmp_path), "--seed", "7")
+    shown = shown_by(sys.executable, str(EXAMPLES / "prompt_client.py"), PROMPT, *address)
+    (job,) = server.get("/v1/jobs").json()["jobs"]
+    drawn = job["expansion"]["prompt"]
+    assert drawn.startswith(f"{PROMPT}, ")
+    assert shown.splitlines()[1] == f"prompt     {drawn}"
+    assert f"drawn      {drawn}" in shown
+    assert f"answer     Name one colour of {PROMPT}." in shown
+    assert (tmp_path / f"{job['id']}-0.png").read_bytes() == dummy_bytes(drawn, 7)
+
+
 @pytest.fixture
 def example() -> ModuleType:
     """client.py."""

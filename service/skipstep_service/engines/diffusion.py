@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from skipstep.deepcache import DeepCache
+from skipstep.engine.unet_loras import check_lora
 from skipstep.errors import OptionError
 
 from ..catalog import VIDEO, pixel_steps
@@ -21,7 +22,6 @@ from .models import NO_COMPILER, Loras, ServedModel, family_of, load
 from .protocol import Task
 from .rows import DiffusionRows, Drawn
 from .warming import warm_up
-from .weights import check_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +40,13 @@ class DiffusionEngine:
     """All models of the settings, for one thread.
 
     Raises:
-        OptionError, UnsupportedModelError: if a model or LoRA is not there, a pickle, or of no family that it runs.
+        OptionError, UnsupportedModelError: if a model or LoRA is not there or not sound, or of no family that it runs.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.families = {name: family_of(source) for name, source in settings.models.items()}
         for file in settings.loras.values():
-            check_weights(Path(file))
+            check_lora(Path(file))
         self._settings = settings
         self._plans = None if settings.plans is None else Path(settings.plans)
         self._models: dict[str, ServedModel] = {}
@@ -66,7 +66,14 @@ class DiffusionEngine:
         return [
             Task(
                 key=self._key(kind, request, one),
-                run=Drawn(kind=kind, request=one, index=index, form=request["format"], compare=request["compare"]),
+                run=Drawn(
+                    kind=kind,
+                    request=one,
+                    index=index,
+                    form=request["format"],
+                    compare=request["compare"],
+                    expansion=request.get("expansion"),
+                ),
                 kind=request["model"],
                 work=pixel_steps(kind, one.width, one.height, getattr(one, "frames", 1), steps=one.steps),
             )

@@ -6,7 +6,7 @@ import io
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,25 @@ _MEDIA = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg", "gif":
 _CLIPS = {"mp4": "video/mp4", "webm": "video/webm", "webp": "image/webp", "gif": "image/gif"}
 
 
-def drawing(
-    model: ServedModel, request: ImageRequest, listener: Listener, *, index: int, form: str, compare: bool
-) -> Draw:
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """Files of pictures: their number and suffix, and how the prompt was expanded."""
+
+    index: int
+    suffix: str
+    expansion: dict[str, Any] | None
+
+    def output(self, made: GeneratedImage, name: str) -> Output:
+        """The file of one of them."""
+        extra = None if self.expansion is None else {"expansion": self.expansion}
+        return Output(
+            name=f"{self.index}{name}.{self.suffix}",
+            media_type=_MEDIA[self.suffix],
+            encode=lambda: encode(made, self.suffix, extra),
+        )
+
+
+def drawing(model: ServedModel, request: ImageRequest, listener: Listener, *, form: Form, compare: bool) -> Draw:
     """One picture; with `compare` the uncached one before it."""
 
     def draw(split: SplitMaker) -> Made:
@@ -50,11 +66,10 @@ def drawing(
         made = engine.generate(request, listener.on_pass, on_step)
         ignored = [str(warning) for warning in ignored_input(engine.model, made.request)]
         report = _report(made, {"seed": request.seed, "warnings": ignored})
-        outputs = [Output(name=f"{index}.{form}", media_type=_MEDIA[form], encode=lambda: encode(made, form))]
+        outputs = [form.output(made, "")]
         if plain is not None:
             report["comparison"] = likeness(plain, made)
-            name = f"{index}-baseline.{form}"
-            outputs.append(Output(name=name, media_type=_MEDIA[form], encode=lambda: encode(plain, form)))
+            outputs.append(form.output(plain, "-baseline"))
         return Made(outputs=tuple(outputs), report=report)
 
     return draw
@@ -130,9 +145,9 @@ def _times(plain: GeneratedImage | GeneratedVideo, made: GeneratedImage | Genera
     }
 
 
-def encode(made: GeneratedImage, form: str) -> bytes:
+def encode(made: GeneratedImage, form: str, extra: dict[str, Any] | None = None) -> bytes:
     """The picture as a file that says how it was made."""
-    texts = describe(made)
+    texts = describe(made, extra)
     if form == "png":
         return png_bytes(made.image, texts)
     exif = Image.Exif()

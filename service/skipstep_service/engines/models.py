@@ -14,6 +14,7 @@ from skipstep.deepcache import CalibrationMemory, SplitMaker, live_split
 from skipstep.engine.models import DEMO, DEMO_SD15, DEMO_SVD, FAMILIES, LoadedModel, load_model
 from skipstep.engine.preview import PreviewMap
 from skipstep.engine.svd_single_file import is_svd_file
+from skipstep.engine.unet_loras import put_on
 from skipstep.errors import OptionError, UnsupportedModelError
 
 from .weights import check_weights
@@ -66,21 +67,18 @@ class ServedModel:
         return self._previews
 
     def wear(self, loras: Loras, files: dict[str, str]) -> None:
-        """Put these LoRAs on the UNet, in place of those that are."""
+        """Put these LoRAs on the model, in place of those that are.
+
+        Raises:
+            OptionError: if a file is refused, or is for another model.
+        """
         if loras == self.loras:
             return
         pipe: Any = self.loaded.pipe
         if self.loras:
             pipe.unload_lora_weights()
         self.loras = ()
-        try:
-            for index, (name, _) in enumerate(loras):
-                pipe.load_lora_weights(files[name], adapter_name=f"lora{index}", use_safetensors=True)
-            if loras:
-                pipe.set_adapters([f"lora{index}" for index in range(len(loras))], [scale for _, scale in loras])
-        except Exception:
-            pipe.unload_lora_weights()  # of those that were loaded before the one that failed
-            raise
+        put_on(pipe, [(Path(files[name]), scale) for name, scale in loras])
         self.loras = loras
 
 

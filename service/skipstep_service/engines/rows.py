@@ -9,7 +9,7 @@ from typing import Any
 from skipstep.batching import ContinuousBatch, Row
 from skipstep.compile import CompileCounters
 
-from .drawing import drawing, filming
+from .drawing import Form, drawing, filming
 from .models import NO_COMPILER, ServedModel
 from .protocol import Handle, Listener, Made, Task
 
@@ -18,13 +18,17 @@ _SAMPLES = (1, 2, 4, 8, 16, 32)  # that compiled passes are filled up to
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """What a task is to draw: an `ImageRequest` or a `VideoRequest`, and how it is to be handed over."""
+    """What a task is to draw: an `ImageRequest` or a `VideoRequest`, and how it is to be handed over.
+
+    `expansion` is that of the request's prompt, as it is stored with the job.
+    """
 
     kind: str
     request: Any
     index: int
     form: str
     compare: bool
+    expansion: dict[str, Any] | None = None
 
 
 class DiffusionRows:
@@ -59,7 +63,8 @@ class DiffusionRows:
         """Take in a row: its text is encoded at once."""
         run: Drawn = task.run
         if run.kind == "image":
-            draw = drawing(self._model, run.request, listener, index=run.index, form=run.form, compare=run.compare)
+            form = Form(index=run.index, suffix=run.form, expansion=run.expansion)
+            draw = drawing(self._model, run.request, listener, form=form, compare=run.compare)
         else:
             draw = filming(self._model, run.request, listener, form=run.form, compare=run.compare)
         handle = Handle(inner=self._batch.start(draw))

@@ -1,32 +1,32 @@
-"""Weights that the settings name: safetensors, and nothing that runs programs when it is loaded."""
+"""Models that the settings name: safetensors, and nothing that runs programs when it is loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
+from skipstep.adapters.tensors import BASE_LIMITS, read_header
 from skipstep.engine.model_files import PICKLES
-from skipstep.errors import OptionError
+from skipstep.errors import AdapterError, OptionError
 
 _SUFFIX = ".safetensors"
 
 
 def check_weights(path: Path) -> None:
-    """See that a file, or each part of a diffusers folder, has safetensors; no more than the first bytes are read.
+    """See that a file, or each part of a diffusers folder, is safetensors, by the headers.
 
     Raises:
-        OptionError: if there is no such file, or it is of another kind.
+        OptionError: if there is no such file, or it is damaged or of another kind.
     """
     if not path.exists():
         raise OptionError(f"{path} does not exist; name a {_SUFFIX} file")
     for file in _weights(path):
-        with file.open("rb") as opened:
-            head = opened.read(9)
-        if file.suffix != _SUFFIX or head[8:] != b"{":
-            raise OptionError(
-                f"{file} is no safetensors file; other kinds are pickles, which can run any program when they are "
-                "loaded: convert it"
-            )
+        if file.suffix != _SUFFIX:
+            raise OptionError(f"{file} is a pickle, which can run any program when it is loaded; convert it")
+        try:
+            read_header(file.resolve(), BASE_LIMITS)  # models are often links into a folder of downloads
+        except AdapterError as error:
+            raise OptionError(f"{file} cannot be used: {error}") from error
 
 
 def _weights(path: Path) -> Iterator[Path]:

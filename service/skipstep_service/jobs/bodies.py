@@ -10,12 +10,16 @@ from skipstep.engine.request import GUIDANCE, MAX_SEED, SIDES, STEPS, STRENGTH, 
 from skipstep.engine.samplers import SAMPLERS
 from skipstep.engine.video_request import FPS, FRAMES, MOTION, NOISE
 from skipstep.engine.video_request import GUIDANCE as VIDEO_GUIDANCE
+from skipstep.promptllm.adapter_use import MAX_SCALE, MAX_STACK
+from skipstep.promptllm.request import CLIP_TOKENS
 
 from ..webhooks.targets import MAX_URL, parse_target
 
 MAX_TEXT = 4000  # characters
 MAX_IMAGE = 16 * 2**20  # of base64
 MAX_N = 8
+MAX_TOKENS = 2048  # that a language model writes
+ADAPTER = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 
@@ -92,6 +96,38 @@ class Lora(Body):
     scale: Annotated[float, Field(ge=-10, le=10), IS_NUMBER] = Field(1.0, description="How strongly it works.")
 
 
+class AdapterName(Body):
+    """An adapter of the prompt model."""
+
+    name: Annotated[str, Field(pattern=ADAPTER)] = Field(description="One of GET /v1/prompt/adapters.")
+    scale: Annotated[float, Field(ge=-MAX_SCALE, le=MAX_SCALE), IS_NUMBER] = Field(
+        1.0, description="What its effect is multiplied with."
+    )
+
+
+class Expand(Body):
+    """How a language model adds to a prompt; see docs/prompt.md."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    preset: Name = Field("photo", description="One of GET /v1/prompt/presets.")
+    seed: Seed | None = Field(None, description="Of the text; the job's if not given, or drawn at random.")
+    adapters: Annotated[list[AdapterName], Field(max_length=MAX_STACK)] | None = Field(
+        None, description="Adapters of the server, all at once; the model's usual one, if it has one, if not given."
+    )
+    keep: bool = Field(True, description="Keep the prompt and add to it; or have the model rewrite it.")
+    with_schema: bool = Field(False, alias="schema", description="Have the model write the negative prompt, too.")
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS), IS_NUMBER] | None = Field(
+        None, description="Of the language model's; the preset's if not given."
+    )
+    temperature: Annotated[float, Field(ge=0, le=2), IS_NUMBER] | None = Field(
+        None, description="The preset's if not given."
+    )
+    max_clip_tokens: Annotated[int, Field(ge=3, le=8 * CLIP_TOKENS), IS_NUMBER] = Field(
+        CLIP_TOKENS, description="CLIP's tokens of the whole prompt, the two ends counted."
+    )
+
+
 class Webhook(Body):
     """Where to tell of the job's end: a signed POST of JSON, see `webhooks` in this schema."""
 
@@ -137,6 +173,9 @@ class ImageJob(_Job):
     )
     loras: Annotated[list[Lora], Field(max_length=4)] = Field(
         default_factory=list, description="LoRAs of the server, all at once."
+    )
+    expand: Expand | None = Field(
+        None, description="Have a language model add to the prompt before it is drawn; refused where there is none."
     )
     format: Literal["png", "webp", "jpeg"] = Field("png", description="Of the files; WebP is lossless.")
 

@@ -27,7 +27,7 @@ class Event:
 
     attempt: int
     number: int
-    kind: str  # status, progress, preview, output
+    kind: str  # status, expansion, progress, preview, output
     data: dict[str, Any] = field(hash=False)
 
     @property
@@ -76,8 +76,10 @@ class LiveJob:
             self._attempt, self._told = attempt, 0
 
     def tell(self, kind: str, /, **data: Any) -> None:
-        """Add an event."""
+        """Add an event; nothing is told of a job that has ended."""
         with self._lock:
+            if self.ended_at is not None:
+                return  # nobody follows it beyond its end
             event = Event(attempt=self._attempt, number=self._told, kind=kind, data={"at": time.time(), **data})
             self._told += 1
             self._keep(event)

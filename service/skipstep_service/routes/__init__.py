@@ -1,1 +1,1 @@
-"""The API: thin translations into calls of the job service."""
+"""The API: thin translations into calls of the job service and the prompt model."""

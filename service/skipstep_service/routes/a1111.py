@@ -11,9 +11,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 
 from ..errors import JobEndedError
+from ..jobs.expansion import drawn
 from ..jobs.states import CANCELED
 from ..keys import needs_either
-from ..store.job_store import JobRow
 from .a1111_bodies import ImageToImage, TextToImage, checkpoint_of, image_job
 from .a1111_samplers import SAMPLERS
 from .a1111_shape import WebUIError, WebUIRoute
@@ -21,7 +21,7 @@ from .adapting import model_of
 from .jobs import service_of
 from .progress import progress_of
 from .underway import Underway
-from .waiting import accept_awaited, result_of
+from .waiting import Awaited, accept_awaited, result_of
 
 router = APIRouter(
     prefix="/sdapi/v1",
@@ -59,7 +59,7 @@ async def _drawn(request: Request, body: TextToImage, owner: str) -> dict[str, A
         for output in made["outputs"]
     ]
     parameters = body.model_dump(include=set(type(body).model_fields) - {"init_images"}, exclude_unset=True)
-    info = _info(awaited.row, made, sampler=body.sampler_label)
+    info = _info(awaited, made, sampler=body.sampler_label)
     return {
         "images": [base64.b64encode(data).decode() for data in files],
         "parameters": parameters,
@@ -67,8 +67,9 @@ async def _drawn(request: Request, body: TextToImage, owner: str) -> dict[str, A
     }
 
 
-def _info(row: JobRow, made: dict[str, Any], *, sampler: str) -> dict[str, Any]:
-    asked, reports = row.request, made["images"]
+def _info(awaited: Awaited, made: dict[str, Any], *, sampler: str) -> dict[str, Any]:
+    row = awaited.row if awaited.live is None else awaited.live.row
+    asked, reports = drawn(row.request), made["images"]
     seeds = [report["seed"] for report in reports]
     first = reports[0] if reports else {}
     width, height = (first.get(name) or asked[name] for name in ("width", "height"))
@@ -94,6 +95,7 @@ def _info(row: JobRow, made: dict[str, Any], *, sampler: str) -> dict[str, Any]:
         "infotexts": [f"{start}, Seed: {seed}, Size: {width}x{height}, Model: {asked['model']}" for seed in seeds],
         "interrupted": not reports,
         "job_id": row.id,
+        **({} if awaited.expansion is None else {"expansion": awaited.expansion}),
     }
 
 

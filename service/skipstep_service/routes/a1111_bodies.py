@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..jobs.bodies import IS_NUMBER, MAX_N, MAX_TEXT, Base64, ImageJob, Real, Whole
+from ..jobs.bodies import IS_NUMBER, MAX_N, MAX_TEXT, Base64, Expand, ImageJob, Real, Whole
 from .a1111_others import check_others
 from .a1111_samplers import SAMPLERS, label_of
 from .adapting import checked, refused
@@ -38,6 +38,7 @@ class TextToImage(BaseModel):
     sampler_index: Label | None = Field(None, description="An older name of sampler_name.")
     scheduler: Label | None = None
     override_settings: dict[str, Any] | None = Field(None, description="sd_model_checkpoint names a model.")
+    expand: Expand | None = Field(None, description="Ours: as in a job.")
 
     @property
     def sampler_label(self) -> str:
@@ -76,6 +77,7 @@ def image_job(body: TextToImage, *, model: str | None) -> ImageJob:
         "height": body.height,
         "sampler": SAMPLERS[body.sampler_label],
         "previews": True,
+        "expand": None if body.expand is None else body.expand.model_dump(),
         **{name: value for name, value in usual.items() if value is not None},
     }
     if isinstance(body, ImageToImage):

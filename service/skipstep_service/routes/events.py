@@ -20,8 +20,9 @@ from .refusals import refusals_of_stream
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=refusals_of_stream(401, 403, 404, 422, 503))
 _EVENTS = (
     "Each event's `data` is a JSON object with its time as `at`. `status` has `status`, and at the end `result` or "
-    "`error`; `progress` has `image`, `evaluation` of `evaluations` and `pass`; `preview` has `image`, `step` and a "
-    "JPEG in base64 as `data`; `output` has `name`, `media_type` and `bytes`."
+    "`error`; `expansion` has the fields of the job's `expansion`; `progress` has `image`, `evaluation` of "
+    "`evaluations` and `pass`; `preview` has `image`, `step` and a JPEG in base64 as `data`; `output` has `name`, "
+    "`media_type` and `bytes`."
 )
 LAST = 999_999_999  # behind every event of an attempt
 
@@ -41,7 +42,7 @@ async def follow_job(
     found: Annotated[tuple[JobRow, LiveJob | None], Depends(_found)],
     last_event_id: Annotated[str | None, Header(description="The id of the last event that was seen.")] = None,
 ) -> AsyncIterator[ServerSentEvent]:
-    """Events of a job up to its end: `status`, `progress` (of a full or a reuse pass),
+    """Events of a job up to its end: `status`, `expansion` (of its prompt), `progress` (of a full or a reuse pass),
     `preview` and `output`. Ids are numbered without gaps within an attempt; send the last as `Last-Event-ID` to go on.
     """
     row, live = found

@@ -27,6 +27,9 @@ class Readiness(BaseModel):
 
     status: Literal["ready", "not ready"]
     reason: str | None = Field(None, description="Why not.")
+    prompt_model: Literal["loaded", "not loaded", "hangs"] | None = Field(
+        None, description="Of a server that has one; jobs are taken whatever it is."
+    )
 
 
 @router.get("/healthz")
@@ -43,9 +46,11 @@ async def live() -> Health:
 async def ready(request: Request) -> JSONResponse:
     """The models are loaded, the store can be written, and the worker works."""
     problem = await asyncio.to_thread(service_of(request).problem)
+    prompting = request.app.state.prompting
+    more = {} if prompting is None else {"prompt_model": prompting.state()}
     if problem is None:
-        return JSONResponse({"status": "ready"})
-    return JSONResponse({"status": "not ready", "reason": problem}, status_code=503)
+        return JSONResponse({"status": "ready", **more})
+    return JSONResponse({"status": "not ready", "reason": problem, **more}, status_code=503)
 
 
 @router.get(

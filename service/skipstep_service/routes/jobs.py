@@ -19,6 +19,7 @@ from ..keys import Owner
 from ..service import JobService
 from ..store.job_store import JobRow
 from ..webhooks.outgoing import check_webhook
+from .prompting import check_expand
 from .refusals import refusals
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=refusals(401, 403, 422, 503))
@@ -61,6 +62,8 @@ async def accept(
 
     def make() -> tuple[JobRow, dict[str, bytes], list[Task]]:
         model = catalog.check(body)
+        if isinstance(body, ImageJob) and body.expand is not None:
+            check_expand(request, body.prompt, body.expand)
         row, files = new_row(body, owner=owner, model=model, timeout_s=timeout_s, idempotency_key=idempotency_key)
         return row, files, engine.tasks(row.kind, row.request, files)
 

@@ -14,6 +14,7 @@ from skipstep.plan.presets import PRESETS
 
 from ..engines.asked import USUAL, plan_names
 from ..keys import needs
+from .openai_chat_questions import chat_models
 from .refusals import refusals
 
 router = APIRouter(prefix="/v1", tags=["models"], dependencies=[Depends(needs("jobs"))], responses=refusals(401, 403))
@@ -43,7 +44,7 @@ class ModelList(BaseModel):
     models: list[ModelAnswer] = Field(description="Those of this server.")
     loras: list[str] = Field(description="What jobs may name in `loras`.")
     object: Literal["list"] = "list"
-    data: list[OpenAIModel] = Field(description="The same models, as OpenAI's clients read them.")
+    data: list[OpenAIModel] = Field(description="The same and what chats may name, for OpenAI's clients.")
 
 
 class AccelerationAnswer(BaseModel):
@@ -70,7 +71,9 @@ async def list_models(request: Request) -> ModelList:
         )
         for name, family in families.items()
     ]
-    data = [OpenAIModel(id=name) for name in families]
+    prompting = request.app.state.prompting
+    chats = [] if prompting is None else chat_models(prompting)
+    data = [OpenAIModel(id=name) for name in [*families, *chats]]
     return ModelList(models=models, loras=sorted(settings.loras), data=data)
 
 

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ..jobs.bodies import IS_NUMBER, MAX_N, Acceleration, Body, ImageJob, Lora, Real, Seed, Steps, Text, Whole
+from ..jobs.bodies import IS_NUMBER, MAX_N, Acceleration, Body, Expand, ImageJob, Lora, Real, Seed, Steps, Text, Whole
 from .adapting import checked, given, refused, sides_of
 
 _PRESETS = {"low": "fast", "medium": "balanced", "high": "quality", "xhigh": "lossless", "max": "lossless"}
-_OURS = ("steps", "seed", "guidance_scale", "negative_prompt", "sampler", "loras", "priority", "timeout_s")
+_OURS = ("steps", "seed", "guidance_scale", "negative_prompt", "sampler", "loras", "priority", "timeout_s", "expand")
 Label = Annotated[str, Field(max_length=512)]
 
 
@@ -46,6 +46,7 @@ class ImageGeneration(Body):
     acceleration: Acceleration | None = Field(None, description="As in a job.")
     priority: Literal["interactive", "normal", "batch"] | None = Field(None, description="As in a job.")
     timeout_s: Real | None = Field(None, description="As in a job.")
+    expand: Expand | None = Field(None, description="As in a job; the answer has the `revised_prompt`.")
 
     @property
     def partials(self) -> int:

@@ -15,7 +15,7 @@ from .adapting import model_of
 from .jobs import IdempotencyKey, service_of
 from .openai_bodies import ImageGeneration, image_job
 from .openai_shape import OpenAIError, OpenAIRoute
-from .openai_streams import NO_TOKENS, PictureStream
+from .openai_streams import NO_TOKENS, PictureStream, revised
 from .waiting import Awaited, accept_awaited, result_of
 
 router = APIRouter(
@@ -53,7 +53,7 @@ async def _answer(
     row, service = awaited.row, service_of(request)
     pictures: list[dict[str, Any]] = []
     for output, report in zip(made["outputs"], made["images"], strict=True):
-        picture: dict[str, Any] = {"seed": report["seed"]}
+        picture: dict[str, Any] = {"seed": report["seed"], **revised(awaited)}
         if as_urls:
             base = str(request.base_url).rstrip("/")
             picture["url"] = f"{base}/v1/jobs/{row.id}/outputs/{output['name']}"
@@ -71,4 +71,5 @@ async def _answer(
         "size": size,
         "usage": NO_TOKENS,
         "job_id": row.id,
+        **({} if awaited.expansion is None else {"expansion": awaited.expansion}),
     }

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from ..errors import ApiError, JobEndedError
+from ..errors import ApiError, JobEndedError, PromptFailedError
 from ..handlers import TranslatingRoute, headers_of
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
@@ -34,8 +34,8 @@ class OpenAIRoute(TranslatingRoute):
     def translate(self, error: ApiError) -> JSONResponse:
         """The answer."""
         headers = headers_of(error)
-        if isinstance(error, JobEndedError) or error.status == 409:
-            headers["x-should-retry"] = "false"  # OpenAI's clients would ask for the same job again
+        if isinstance(error, (JobEndedError, PromptFailedError)) or error.status == 409:
+            headers["x-should-retry"] = "false"  # OpenAI's clients would ask for the same again
         return JSONResponse(error_body(error), status_code=_status(error), headers=headers)
 
 

@@ -27,6 +27,11 @@ NO_TOKENS = {  # OpenAI's clients read them
 }
 
 
+def revised(awaited: Awaited) -> dict[str, str]:
+    """The prompt that was drawn, under OpenAI's name for it, where it was to be expanded."""
+    return {} if awaited.expansion is None else {"revised_prompt": awaited.expansion["prompt"]}
+
+
 class PictureStream(StreamingResponse):
     """Up to `partials` previews of a job's picture, then the picture. A client that leaves ends the job."""
 
@@ -67,7 +72,13 @@ class PictureStream(StreamingResponse):
         report = made["images"][0]
         more = {"size": f"{report['width']}x{report['height']}"} if "width" in report else {}
         seed = {"seed": report["seed"], "job_id": row.id}
-        return {"b64_json": base64.b64encode(data).decode(), "usage": NO_TOKENS, **more, **seed}
+        return {
+            "b64_json": base64.b64encode(data).decode(),
+            "usage": NO_TOKENS,
+            **more,
+            **seed,
+            **revised(self._awaited),
+        }
 
     def _told(self, kind: str, picture: dict[str, Any]) -> bytes:
         row = self._awaited.row

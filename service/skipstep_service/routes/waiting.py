@@ -15,6 +15,7 @@ from ..jobs.live import Event, LiveJob
 from ..jobs.states import CANCELED, EXPIRED, SUCCEEDED
 from ..store.job_store import JobRow
 from .jobs import accept, service_of
+from .leaving import left
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,13 @@ class Awaited:
     row: JobRow
     live: LiveJob | None  # None if the job has ended, and its events are gone
     is_own: bool
+
+    @property
+    def expansion(self) -> dict[str, Any] | None:
+        """How the prompt was expanded, if it was, once it is."""
+        row = self.row if self.live is None else self.live.row
+        found: dict[str, Any] | None = row.request.get("expansion")
+        return found
 
     def leave(self) -> None:
         """Have the job end at its next pass, if it is this request's own and has not ended. Does not block."""
@@ -56,7 +64,7 @@ async def result_of(request: Request, awaited: Awaited) -> dict[str, Any]:
     if awaited.live is None:
         return made_by(_end_of(awaited.row))
     ended = asyncio.ensure_future(awaited.live.end())
-    gone = asyncio.ensure_future(_left(request))
+    gone = asyncio.ensure_future(left(request))
     try:
         await asyncio.wait((ended, gone), return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():
@@ -109,9 +117,3 @@ def made_by(end: Event) -> dict[str, Any]:
 def _end_of(row: JobRow) -> Event:
     data = {"status": row.status, "result": row.result, "error": row.error}
     return Event(attempt=row.attempts, number=0, kind="status", data=data)
-
-
-async def _left(request: Request) -> None:
-    """Until the client closes the connection; the body has been read before."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -69,6 +69,7 @@ export const pause = (milliseconds) => new Promise((done) => { setTimeout(done, 
 const of = (id) => `v1/jobs/${encodeURIComponent(id)}`
 
 export const models = () => json('v1/models')
+export const promptPresets = () => json('v1/prompt/presets')
 export const acceleration = () => json('v1/acceleration')
 export const getJob = (id) => json(of(id))
 export const cancelJob = (id) => json(`${of(id)}/cancel`, { method: 'POST' })

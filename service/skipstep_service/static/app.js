@@ -1,6 +1,6 @@
 // The page: the form makes a job, the address names the one that is shown, and the gallery has the others.
 
-import { acceleration, ApiError, createJob, getJob, keepKey, key, models } from './api.js'
+import { acceleration, ApiError, createJob, getJob, keepKey, key, models, promptPresets } from './api.js'
 import { byId, el } from './dom.js'
 import { ENDED, follow } from './events.js'
 import * as form from './form.js'
@@ -29,8 +29,8 @@ const clearProblem = () => { byId('problem').hidden = true; byId('problem').text
 async function connect() {
   byId('key').value = key()
   try {
-    const [{ models: offered }, ways] = await Promise.all([models(), acceleration()])
-    form.offer(offered, ways)
+    const [{ models: offered }, ways, { presets }] = await Promise.all([models(), acceleration(), promptPresets()])
+    form.offer(offered, ways, presets)
     clearProblem()
     await gallery.refresh()
     say('Nothing has been asked for yet.')

@@ -23,7 +23,7 @@ const kind = () => models.find(({ name }) => name === form.model.value)?.kind ??
 const speed = () => form.elements.speed.value
 
 /** Fill the lists. */
-export function offer(offered, ways) {
+export function offer(offered, ways, expansions) {
   models = offered
   const group = (label, of) => {
     const options = models.filter((model) => model.kind === of).map(({ name }) => el('option', { value: name }, name))
@@ -34,6 +34,8 @@ export function offer(offered, ways) {
   fillSelect(byId('preset'), ways.presets.map((name) => [name, name]))
   fillSelect(byId('plan'), ways.plans.map((name) => [name, name]))
   byId('preset').value = ways.usual
+  fillSelect(byId('expand'), [['', 'no: draw it as it is'], ...expansions.map(({ name, title }) => [name, title])])
+  byId('expand-field').hidden = expansions.length === 0
   byId('speed-plan').disabled = ways.plans.length === 0
   byId('speed-plan').parentElement.title = ways.plans.length ? '' : 'This server has no plans'
   showKind()
@@ -129,6 +131,7 @@ function body() {
   if (picture === null) delete made.strength
   else made.image = picture
   if (now === 'image') Object.assign(made, { prompt: form.prompt.value, negative_prompt: form.negative_prompt.value, sampler: form.sampler.value })
+  if (now === 'image' && form.expand.value) made.expand = { preset: form.expand.value }
   return made
 }
 
@@ -142,6 +145,7 @@ export function enter(request) {
   else if (!cache) byId('preset').value = preset ?? 'balanced'
   const texts = ['prompt', 'negative_prompt', 'sampler', ...NUMBERS[kind()]]
   for (const name of texts) if (form[name]) form[name].value = request[name] ?? ''
+  form.expand.value = request.expand?.preset ?? ''
   for (const name of ['interval', 'branch', 'forecast']) if (cache) form[name].value = cache[name]
   form.compare.checked = request.compare
   form.previews.checked = request.previews

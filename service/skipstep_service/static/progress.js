@@ -48,7 +48,7 @@ export function newProgress(job, holder, { say, onError }) {
   function onStatus({ status }) {
     if (status === 'queued') {
       if (timer === null) timer = setInterval(tellPlace, PLACE_MS)
-      return say('Waiting for its turn.')
+      return say(job.request.expand ? 'Expanding the prompt.' : 'Waiting for its turn.')
     }
     stopAsking()
     if (status === 'running') say(job.request.compare ? 'Running, the baseline first: it is not shown here.' : 'Running.')
@@ -66,6 +66,10 @@ export function newProgress(job, holder, { say, onError }) {
     } else if (share === 1) say('Decoding and measuring.')
   }
 
+  function onExpansion({ prompt, reason }) {
+    say(reason ? 'The prompt stays as it is.' : `The prompt is expanded: ${prompt}.`)
+  }
+
   function onPreview({ image, media_type: type, data }) {
     pictures[image].src = `data:${type};base64,${data}`
     pictures[image].hidden = false
@@ -76,7 +80,7 @@ export function newProgress(job, holder, { say, onError }) {
       el('div', { class: 'previews' }, ...pictures)),
   )
   if (job.status === 'canceling') cancel.setAttribute('aria-disabled', 'true')
-  const listeners = { status: onStatus, progress: onPass, preview: onPreview }
+  const listeners = { status: onStatus, expansion: onExpansion, progress: onPass, preview: onPreview }
   return {
     on: ({ event, data }) => listeners[event]?.(data),
     stop: stopAsking,

@@ -20,10 +20,18 @@ export async function showResult(job, holder) {
   const reports = job.report?.images ?? []
   const made = job.outputs.filter((output) => !isBaseline(output))
   holder.replaceChildren(
+    ...[expanded(job)].filter(Boolean),
     ...made.map((output, index) => one({ job, output, media, report: reports[index] ?? {}, index, count: made.length })),
     el('details', { class: 'ran' }, el('summary', {}, 'What really ran'), facts(jobFacts(job))),
   )
   return free
+}
+
+/** The prompt that was drawn, or why it is the one that was asked for. */
+function expanded({ expansion }) {
+  if (!expansion) return null
+  const told = expansion.reason ? `The prompt is as it was: ${expansion.reason}.` : expansion.prompt
+  return el('p', { class: 'expanded' }, el('strong', {}, 'Expanded prompt: '), told)
 }
 
 const isBaseline = ({ name }) => name.includes('-baseline.')

@@ -86,6 +86,11 @@ class JobStore:
         """Note that jobs run, for one more attempt; not those that were canceled meanwhile."""
         return self._write((BEGIN, [{"job": one, "now": now} for one in ids]))
 
+    def keep_request(self, job_id: str, request: dict[str, Any]) -> Future[None]:
+        """Keep what a job that waits has become; one that does not is left as it is."""
+        waiting = sa.and_(jobs.c.id == job_id, jobs.c.status == QUEUED)
+        return self._write((jobs.update().where(waiting).values(request=_json(request)), {}))
+
     def cancel(self, job_id: str, *, now: float) -> Future[JobRow | None]:
         """Note that a job is not wanted any more: at once if it waits, else it is about to end."""
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import structlog
@@ -57,6 +58,19 @@ class Finisher:
     def end(self, job: LiveJob, status: str, *, error: dict[str, Any] | None = None) -> Future[None]:
         """End a job that made nothing."""
         return self._pool.submit(self._end, job, status, error)
+
+    def keep_request(self, job: LiveJob, request: dict[str, Any], go_on: Callable[[], None]) -> None:
+        """Keep what a waiting job has become, and go on with it; when the server ends, it is left as it was."""
+
+        def keep() -> None:
+            self._until_written(lambda: self._store.keep_request(job.row.id, request).result())
+            try:
+                go_on()
+            except Exception as error:  # noqa: BLE001 - it is this job's
+                self.fail(job, error)
+
+        with suppress(RuntimeError):  # it is closed
+            self._pool.submit(keep)
 
     def _succeed(self, job: LiveJob, made: Sequence[Made], figures: dict[str, Any]) -> None:
         started = time.perf_counter()

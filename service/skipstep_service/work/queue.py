@@ -15,10 +15,11 @@ AGEING_S = 60.0  # of waiting are worth one class of priority
 
 @dataclass(slots=True, kw_only=True)
 class Waiting:
-    """A job in the queue; jobs of one key can share a batch."""
+    """A job in the queue; jobs of one key can share a batch. One that is held has its place, and is not given out."""
 
     job: LiveJob
     tasks: Sequence[Task]
+    is_held: bool = False
     since: float = field(default_factory=time.monotonic)
 
     @property
@@ -55,6 +56,14 @@ class JobQueue:
             self._waiting[waiting.job.row.id] = waiting
             self._changed.notify_all()
 
+    def release(self, job_id: str, tasks: Sequence[Task]) -> None:
+        """Let a job that was held run, with these tasks; nothing is done if it does not wait any more."""
+        with self._changed:
+            waiting = self._waiting.get(job_id)
+            if waiting is not None:
+                waiting.tasks, waiting.is_held = tasks, False
+                self._changed.notify_all()
+
     def remove(self, job_id: str) -> LiveJob | None:
         """Take a job out, if it waits."""
         with self._changed:
@@ -72,10 +81,11 @@ class JobQueue:
     def head(self, timeout_s: float) -> Waiting | None:
         """Who is next, taken out; None if nobody came in that time, or the queue is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._is_closed, timeout_s)
-            if self._is_closed or not self._waiting:
+            self._changed.wait_for(lambda: self._free() or self._is_closed, timeout_s)
+            free = self._free()
+            if self._is_closed or not free:
                 return None
-            first = self._in_order()[0]
+            first = free[0]
             del self._waiting[first.job.row.id]
             return first
 
@@ -85,7 +95,7 @@ class JobQueue:
             if self._is_closed:
                 return []
             now, found = time.monotonic(), []
-            for waiting in self._in_order():
+            for waiting in self._free():
                 if waiting.key != key:
                     if now - waiting.since > self.patience_s:
                         break  # the batch has to end for this one
@@ -113,6 +123,9 @@ class JobQueue:
             self._is_closed = True
             self._changed.notify_all()
             return [waiting.job for waiting in self._waiting.values()]
+
+    def _free(self) -> list[Waiting]:
+        return [waiting for waiting in self._in_order() if not waiting.is_held]
 
     def _in_order(self) -> list[Waiting]:
         now = time.monotonic()
