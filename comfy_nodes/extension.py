@@ -18,6 +18,8 @@ class SkipstepExtension(ComfyExtension):
         from .folders import register_folder
         from .nodes import NODES
         from .onediff import onediff_nodes
+        from .prompting.places import register_prompt_folders
 
         register_folder()  # here, since ComfyUI 0.3.75 does not call on_load
+        register_prompt_folders()
         return [*NODES, *onediff_nodes()]

@@ -82,7 +82,8 @@ def tiny_models() -> Path:
     with policy.own_warnings_only():
         from host.tiny_checkpoints import ensure_models
 
-    made_by = (HERE / "host" / "tiny_checkpoints.py", HERE / "host" / "tiny_pack" / "__init__.py")
+    names = ("host/tiny_checkpoints.py", "host/tiny_pack/__init__.py", "host/prompt_files.py", "../tiny_folder.py")
+    made_by = [HERE / name for name in names]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in made_by)).hexdigest()
     return ensure_models(host_folder().cache("tiny-models") / f"{chosen_version()}-{digest[:12]}")
 
@@ -210,6 +211,20 @@ def workflow_files(core: process.Core, pack: process.Pack, tiny_models: Path) ->
 
     assert "SkipstepDemoCheckpoint" in pack.node_ids
     ensure_files(tiny_models, core.call("SkipstepDemoCheckpoint", model="SDXL")[0])
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache folder of the test's: neither answers nor models of the user's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
+def prompt_files(tiny_models: Path) -> Path:
+    """A tiny language model and adapters are in the `models` folder of all ComfyUIs."""
+    from host.prompt_files import ensure_prompt_files
+
+    return ensure_prompt_files(tiny_models)
 
 
 @pytest.fixture(scope="session")

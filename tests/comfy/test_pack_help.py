@@ -29,7 +29,7 @@ def default_of(options: dict[str, Any]) -> str | None:
 
 def stated(page: str) -> list[str]:
     """The numbers of the tables, plainly written."""
-    return [f"{float(number):g}" for number in re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])", page)]
+    return [f"{float(number):g}" for number in re.findall(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w.])", page)]
 
 
 @pytest.mark.parametrize("language", HEADINGS)

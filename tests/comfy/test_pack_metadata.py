@@ -43,6 +43,8 @@ COMFYUI = {
 IMPORTED_AS = {"scikit-image": "skimage"}
 # of those, what somebody who has it chooses, or what diffusers pipelines and command lines need
 CHOSEN = {"diffusers", "matplotlib", "onediff", "openvino", "triton"}
+# and of those, what engines of the prompt LLM and the command line need, and what makes and converts adapters
+CHOSEN |= {"accelerate", "bitsandbytes", "datasets", "gguf", "httpx", "llguidance", "peft", "trl", "xllamacpp"}
 
 
 def configuration(folder: Path) -> PyProjectConfig:
@@ -88,7 +90,7 @@ def test_requirements_leave_the_users_torch_alone(folder: Path) -> None:
 
 
 def test_requirements_are_what_the_nodes_import() -> None:
-    parts = ("deepcache", "plan", "compile", "demo")
+    parts = ("deepcache", "plan", "compile", "demo", "promptllm", "adapters")
     sources = [*(REPOSITORY / "comfy_nodes").rglob("*.py"), *(REPOSITORY / "src" / "skipstep").glob("*.py")]
     sources += [source for part in parts for source in (REPOSITORY / "src" / "skipstep" / part).rglob("*.py")]
     imported = {name for source in sources for name in imports(source)}

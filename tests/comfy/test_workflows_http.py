@@ -23,6 +23,7 @@ PICTURES = {  # what is seen in the pictures of a workflow, by node
     "sdxl_img2img": {"7": "apple", "14": "strawberry"},
     "sdxl_lora_controlnet": {"10": None, "17": "fox"},
     "sdxl_plan": {"9": "cat"},
+    "sdxl_prompt_expand": {"11": "butterfly"},
     "svd_image_to_video": {"7": "frog", "15": "frog"},
 }
 CALLS = re.compile(r"UNet calls: (\d+) = (\d+) full \+ (\d+) reuse")
@@ -128,6 +129,23 @@ def test_the_clip_moves(ran: Ran) -> None:
     assert all(np.abs(frame - frames[0]).mean() > 0.5 for frame in frames[1:])
     clip.seek(clip.n_frames - 1)
     assert problem(clip, None) is None
+
+
+def test_the_expanded_prompt_and_its_negative_are_drawn(ran: Ran, client: ComfyClient) -> None:
+    (drawn,) = ran("sdxl_prompt_expand").files["11"]
+    (text,) = ran("sdxl_prompt_expand").outputs["3"]["text"]
+    prompt, info = text.split("\n\n")
+    assert prompt.startswith("a butterfly on a yellow background, ")
+    negative = re.search("^negative: (.+)$", info, re.MULTILINE)
+    assert negative is not None
+    graph = api_graph("sdxl_prompt_expand")
+    assert [graph[node]["inputs"]["text"] for node in ("4", "5")] == [["3", 0], ["3", 2]]
+    graph["4"]["inputs"]["text"], graph["5"]["inputs"]["text"] = prompt, negative[1]
+    (typed,) = client.run(graph, timeout_s=RUN_S).files["11"]
+    assert np.array_equal(pixels(typed), pixels(drawn))
+    graph["4"]["inputs"]["text"] = "a butterfly on a yellow background"
+    (plain,) = client.run(graph, timeout_s=RUN_S).files["11"]
+    assert not np.array_equal(pixels(plain), pixels(drawn))
 
 
 def test_lora_and_controlnet_are_in_the_picture(ran: Ran, client: ComfyClient) -> None:

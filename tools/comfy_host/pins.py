@@ -44,11 +44,16 @@ KITCHEN_SHA256 = "c945f5be80d4fd1280c22f7219b496f3c1b42b268c59bfe0a7b8d83f6a3f06
 SKIPSTEP_NEEDS = (
     "accelerate==1.15.0",
     "diffusers==0.42.1",
+    "gguf==0.19.0",
+    "httpx==0.28.1",
     "jinja2==3.1.6",
+    "llguidance==1.9.1",
+    "peft==0.21.2",
     "platformdirs==4.14.7",
     "rich==15.0.0",
     "scikit-image==0.26.0",
     "typer==0.29.2",
+    "xllamacpp==2026.10.11549",
 )
 TESTS_NEED = (
     "playwright==1.65.2",

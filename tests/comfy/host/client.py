@@ -120,6 +120,11 @@ class ComfyClient:
         """End the graph that runs."""
         requests.post(f"{self.url}/interrupt", json={}, timeout=HTTP_S).raise_for_status()
 
+    def free(self, *, unload_models: bool, free_memory: bool) -> None:
+        """What the buttons that give memory back send; the server heeds it when nothing runs."""
+        body = {"unload_models": unload_models, "free_memory": free_memory}
+        requests.post(f"{self.url}/free", json=body, timeout=HTTP_S).raise_for_status()
+
     def run(self, graph: Graph, *, timeout_s: float = WAIT_S) -> Outcome:
         """Queue a graph and wait for its end."""
         return self.wait(self.queue(graph), timeout_s=timeout_s)

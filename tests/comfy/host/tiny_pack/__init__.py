@@ -11,6 +11,7 @@ import tempfile
 from typing import Any
 
 import comfy.clip_vision
+import comfy.model_management
 import comfy.sdxl_clip
 import comfy.supported_models
 import comfy.supported_models_base
@@ -113,11 +114,28 @@ class TinyCLIPVisionLoader(io.ComfyNode):
         return io.NodeOutput(clip)
 
 
+class TinyLoadedModels(io.ComfyNode):
+    """What ComfyUI counts as loaded, each time anew."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(node_id="TinyLoadedModels", category="_tests", is_output_node=True, inputs=[], outputs=[])
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        loaded = [entry.model for entry in comfy.model_management.current_loaded_models]
+        return io.NodeOutput(ui={"text": tuple(f"{type(at.model).__name__} {at.loaded_size()}" for at in loaded)})
+
+    @classmethod
+    def fingerprint_inputs(cls) -> float:
+        return float("nan")  # a new one each time: ComfyUI finds what is the same object
+
+
 class TinyModels(ComfyExtension):
-    """The loader."""
+    """Both nodes."""
 
     async def get_node_list(self) -> list[Any]:
-        return [TinyCLIPVisionLoader]
+        return [TinyCLIPVisionLoader, TinyLoadedModels]
 
 
 async def comfy_entrypoint() -> TinyModels:
