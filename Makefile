@@ -10,9 +10,10 @@ demo: .venv/demo-ready
 	mkdir -p demo-output
 	$(BIN)/skipstep image "a red apple" --out demo-output/apple.png --steps 30 --cache balanced --seed 1 --compare
 
-# style, types, layers, then every test that needs neither a GPU nor minutes
+# style, types, layers, then every test that needs neither a GPU nor minutes; the core's own reach all of its lines
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov=src/skipstep/deepcache --cov-fail-under=100
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/unit --cov=src/skipstep/deepcache --cov-fail-under=100
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --ignore=tests/unit
 
 # the slow ones too, and those for a GPU where there is one
 test-all: check
