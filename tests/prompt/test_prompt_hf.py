@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from scripted import asked, written
 from tiny_engines import greedy
 
@@ -207,3 +208,16 @@ def _stderr(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
 @pytest.mark.usefixtures("_stderr")
 def test_nothing_is_printed(hf: HfEngine) -> None:
     assert written(hf, asked(greedy(), hf))
+
+
+def test_other_weights_between_the_same_ends_are_another_model(tiny_model: Path, tmp_path: Path) -> None:
+    """As in a merged copy, whose embeddings and norms are the base's: kept answers are not taken for each other's."""
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "merged"))
+    one, other = HfEngine(tiny_model, device="cpu"), HfEngine(folder, device="cpu")
+    assert other.identity == one.identity  # a copy is the same model
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.0.mlp.up_proj.weight"] += 0.1
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    changed = HfEngine(folder, device="cpu")
+    assert changed.base == one.base
+    assert changed.identity != one.identity

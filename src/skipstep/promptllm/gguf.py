@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -14,15 +13,15 @@ from typing import Any
 
 from ..adapters import AdapterInfo
 from ..adapters.lora_matrices import FOLDABLE
-from ..errors import MissingExtraError, ModelLoadError, OptionError, PromptEngineError
+from ..errors import MissingExtraError, OptionError, PromptEngineError
 from .chat import template, template_for
 from .engine import Engine, Piece, Question
+from .file_stamp import file_stamp
 from .gguf_adapters import GgufAdapters, scales
 from .gguf_base import base_of_gguf
 from .gguf_header import read_header
 from .pieces import Put, read_until
 
-SAMPLED = 2**20  # bytes of each end of a model's file
 ALL_LAYERS = 999
 RANDOM_SEED = 2**32 - 1  # what llama.cpp takes for "draw one"
 
@@ -60,7 +59,7 @@ class GgufEngine(Engine):
         self._size = self._path.stat().st_size
         self.model = self._path.name
         self.special_tokens = self._header.special_tokens
-        self.identity = f"gguf {_xllamacpp_version()} {_fingerprint(self._path)} {chosen} {context} {gpu_layers}"
+        self.identity = f"gguf {_xllamacpp_version()} {file_stamp(self._path)} {chosen} {context} {gpu_layers}"
 
     def generate(self, question: Question) -> Iterator[Piece]:
         """The answer as it is written; the same for the same question.
@@ -187,17 +186,3 @@ def gpu_name() -> str | None:
 
     found = (device for device in xllamacpp.get_device_info() if "GPU" in str(device.get("type")).upper())
     return next((str(device.get("name")) for device in found), None)
-
-
-def _fingerprint(path: Path) -> str:
-    """A hash of the size, the time and both ends of a file: a whole one of some gigabytes takes too long to read."""
-    try:
-        state = path.stat()
-        digest = hashlib.sha256(f"{state.st_size} {state.st_mtime_ns} ".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(SAMPLED))
-            file.seek(max(state.st_size - SAMPLED, 0))
-            digest.update(file.read(SAMPLED))
-    except OSError as error:
-        raise ModelLoadError(f"cannot read the model {path}: {error.strerror or error}") from error
-    return digest.hexdigest()

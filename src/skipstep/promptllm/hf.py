@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +14,7 @@ from ..adapters.families import FAMILIES, PLAIN, PROMPTS
 from ..errors import AdapterError, MissingExtraError, ModelLoadError, OptionError, PromptEngineError
 from .chat import template, template_for
 from .engine import Answer, Engine, Piece, Question
-from .hf_files import chat_source, special_tokens
+from .hf_files import chat_source, folder_stamp, special_tokens
 from .pieces import Put, read_until
 
 if TYPE_CHECKING:
@@ -61,8 +60,7 @@ class HfEngine(Engine):
         self._lock = Lock()
         self.model = self._folder.name
         self.special_tokens = special_tokens(self._folder)
-        sizes = hashlib.sha256(repr(self.base.fingerprint).encode()).hexdigest()
-        self.identity = f"hf {version} {sizes} {chosen} {quantize} {device}"
+        self.identity = f"hf {version} {folder_stamp(self._folder)} {chosen} {quantize} {device}"
 
     def generate(self, question: Question) -> Iterator[Piece]:
         """The answer as it is written; the same for the same question on one device.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from ..errors import ModelLoadError
+from .file_stamp import file_stamp
 
 MAX_BYTES = 64 * 2**20
 
@@ -33,6 +35,17 @@ def special_tokens(folder: Path) -> frozenset[str]:
     named = _parsed(folder / "special_tokens_map.json").values()
     found += [token.get("content") if isinstance(token, dict) else token for token in named]
     return frozenset(token for token in found if isinstance(token, str) and token.strip())
+
+
+def folder_stamp(folder: Path) -> str:
+    """A hash of the weights, the config and the tokenizer, as far as `file_stamp` reads them.
+
+    Raises:
+        ModelLoadError: if one cannot be read.
+    """
+    files = [*sorted(folder.glob("*.safetensors")), *(folder / name for name in ("config.json", "tokenizer.json"))]
+    stamps = [file_stamp(file) for file in files if file.is_file()]
+    return hashlib.sha256(" ".join(stamps).encode()).hexdigest()
 
 
 def _dicts(found: Any) -> list[dict[str, Any]]:
