@@ -103,10 +103,10 @@ def test_damaged_files_are_refused_at_once(
     tensors: dict[str, tuple[int, ...]], alphas: dict[str, Any], begins: str, tmp_path: Path
 ) -> None:
     path = file(tmp_path / "x.safetensors", tensors, **alphas)
-    started = time.perf_counter()
+    started = time.process_time()  # which other processes do not lengthen
     with pytest.raises(AdapterError) as refused:
         inspect_adapter(path)
-    assert time.perf_counter() - started < 0.05
+    assert time.process_time() - started < 0.05
     assert str(refused.value).startswith(begins)
 
 
