@@ -99,7 +99,7 @@ def test_a_deadline_is_kept_and_the_next_question_answered(hf: HfEngine, clip: C
     made = expander.expand(greedy(max_tokens=100, timeout_s=0.02))
     assert time.monotonic() - started < 1
     assert made.prompt == "a cat"
-    assert "within 0.02 s" in str(made.reason)
+    assert str(made.reason).startswith("no whole answer within 0.0")  # of what was left when the model was asked
     assert written(hf, asked(greedy(), hf)) == whole
     late = hf.generate_all([asked(greedy(), hf, seconds=-1), asked(greedy(), hf)])
     assert isinstance(late[0], PromptEngineError)
