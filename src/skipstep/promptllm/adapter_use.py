@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..adapters import AdapterInfo
+from ..adapters.folder import NAME
 from ..errors import OptionError
 
 MAX_STACK = 4
 MAX_SCALE = 2.0
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +56,7 @@ def check_name(name: object) -> None:
     Raises:
         OptionError: if not.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         raise OptionError(
             f"the name of an adapter must be 1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit, "
             f"got {str(name)[:80]!r}"

@@ -15,9 +15,10 @@ from torch import Tensor
 from ..errors import PromptEngineError
 from .chat import ChatTemplate
 from .engine import Answer, Question
-from .hf_row import Put, Row
+from .hf_row import Row
 from .hf_sampling import Grammars, RowEnds, RowSampler
 from .peft_stack import PeftStack
+from .pieces import Put
 
 
 class HfModel:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ..errors import PromptEngineError
 from .engine import Answer, Piece, Question
-
-Put = Callable[[Piece], bool]
+from .pieces import Put
 
 
 class Row:

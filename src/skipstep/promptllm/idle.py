@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from threading import Lock, Timer
-from typing import Any
 
 from ..adapters import AdapterInfo
 from ..errors import OptionError, PromptEngineError
@@ -39,12 +39,12 @@ class IdleEngine(Engine):
 
     def generate(self, question: Question) -> Iterator[Piece]:
         """As the engine's."""
-        with _Asking(self):
+        with self._asking():
             yield from self._engine.generate(question)
 
     def generate_all(self, questions: Sequence[Question]) -> list[Answer | PromptEngineError]:
         """As the engine's."""
-        with _Asking(self):
+        with self._asking():
             return self._engine.generate_all(questions)
 
     def forget(self, adapter: AdapterInfo) -> None:
@@ -62,34 +62,24 @@ class IdleEngine(Engine):
             self._timer.cancel()
             self._timer = None
 
-    def _begin(self) -> None:
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """While one question or batch is answered."""
         with self._lock:
             self._asked += 1
             self._stop_timer()
-
-    def _end(self) -> None:
-        with self._lock:
-            self._asked -= 1
-            if not self._asked:
-                self._timer = Timer(self._idle_s, self._close_idle)
-                self._timer.daemon = True
-                self._timer.start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._asked -= 1
+                if not self._asked:
+                    self._timer = Timer(self._idle_s, self._close_idle)
+                    self._timer.daemon = True
+                    self._timer.start()
 
     def _close_idle(self) -> None:
         with self._lock:
             if self._asked:
                 return
             self._engine.close()
-
-
-class _Asking:
-    """While one question or batch is answered."""
-
-    def __init__(self, engine: IdleEngine) -> None:
-        self._engine = engine
-
-    def __enter__(self) -> None:
-        self._engine._begin()
-
-    def __exit__(self, *_: Any) -> None:
-        self._engine._end()

@@ -113,7 +113,9 @@ class AdapterShelf:
 def shipped_adapters(engine: Engine) -> dict[str, AdapterInfo]:
     """The rewriting LoRA, if the engine's model is of the sizes that it was made for."""
     base, folder = engine.base, rewriter_folder()
+    if base is None:
+        return {}
     made_for = read_sidecar(folder)
-    if base is None or made_for is None or made_for.difference(base.fingerprint) is not None:
+    if made_for is None or made_for.difference(base.fingerprint) is not None:
         return {}
     return {REWRITER: inspect_adapter(folder, base=base)}
