@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from tiny_training import base, chats, of_libraries, write_lines
 
 from skipstep.adapters import inspect_adapter
+from skipstep.adapters.training import TrainingStep
 from skipstep.cli import main
 
 __all__ = ["base"]
@@ -79,17 +82,47 @@ def test_ctrl_c_keeps_the_last_checkpoint_and_says_how_to_go_on(base: Path, tmp_
     data = chats(tmp_path / "d.jsonl")
     command = [sys.executable, "-m", "skipstep", "adapters", "train", "--base", base, "--data", data]
     command += ["--out", tmp_path / "a", "--method", "mezo", "--checkpoint-every", "2"]
-    process = subprocess.Popen(
-        [*map(str, command), "--steps", "100000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
     place = tmp_path / "a.training" / "checkpoint.safetensors"
-    deadline = time.monotonic() + 60
-    while not place.is_file() and process.poll() is None and time.monotonic() < deadline:
-        os.sched_yield()
-    process.send_signal(signal.SIGINT)
-    printed, errors = process.communicate(timeout=60)
+    with ended([*map(str, command), "--steps", "100000"]) as process:
+        deadline = time.monotonic() + 120
+        while not place.is_file() and process.poll() is None and time.monotonic() < deadline:
+            os.sched_yield()
+        process.send_signal(signal.SIGINT)
+        printed, errors = process.communicate(timeout=60)
     assert process.returncode == 1, errors
     assert "a.training has the last checkpoint; the same command with --resume goes on" in printed.replace("\n", " ")
     assert errors == "error: interrupted; no result was written\n"
     assert place.is_file()
     assert not (tmp_path / "a").exists()
+
+
+def test_an_interrupt_that_a_destructor_swallowed_ends_the_next_step(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from skipstep.adapters import training
+
+    steps = []
+
+    def train(*_: object, progress: Callable[[TrainingStep], None], **__: object) -> None:
+        for number in range(3):
+            steps.append(number)
+            with suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            progress(TrainingStep(step=number, steps=3, loss=1.0))
+
+    monkeypatch.setattr(training, "train_adapter", train)
+    data, out = chats(tmp_path / "d.jsonl"), tmp_path / "a"
+    code, _, errors = run(capsys, "--base", base, "--data", data, "--out", out, *SHORT)
+    assert (code, errors, steps) == (1, "error: interrupted; no result was written\n", [0])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@contextmanager
+def ended(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """A process that is ended after use, whatever became of it."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()

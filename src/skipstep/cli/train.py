@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -167,12 +169,41 @@ def _trained(files: Any, options: TrainingOptions, *, chat: str, threads: int, r
     torch.set_num_threads(threads)
     quiet_transformers()
     try:
-        with _bar() as report:
-            return train_adapter(files, options, chats=training_chats(chat), resume=resume, progress=report)
+        with _bar() as report, _interrupted_for_sure() as check:
+
+            def progress(step: TrainingStep) -> None:
+                report(step)
+                check()
+
+            return train_adapter(files, options, chats=training_chats(chat), resume=resume, progress=progress)
     except KeyboardInterrupt:
         if files.out.with_name(f"{files.out.name}.training").is_dir():
             say("stopped", f"{files.out}.training has the last checkpoint; the same command with --resume goes on")
         raise
+
+
+@contextmanager
+def _interrupted_for_sure() -> Iterator[Callable[[], None]]:
+    """A check that raises an interrupt again which was swallowed, as one that comes while a destructor runs is."""
+    is_asked = False
+
+    def on_interrupt(*_: object) -> None:
+        nonlocal is_asked
+        is_asked = True
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if is_asked:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield check  # signals are the main thread's
+        return
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
