@@ -34,7 +34,7 @@ check: .venv/test-ready
 	touch $@
 
 .venv/test-ready: pyproject.toml | .venv/bin/pip
-	$(BIN)/pip install --quiet "$(TORCH)" --editable ".[cli,openvino,plot,qlora,service,train,video]" --group dev
+	$(BIN)/pip install --quiet "$(TORCH)" --editable ".[cli,openvino,plot,qlora,ray,service,train,video]" --group dev
 	touch $@
 
 # a real ComfyUI with the pack, to try it; the first time it installs 2 GB into .comfy

@@ -1,6 +1,7 @@
 """Kills a server again and again while clients load it, and counts what became of the jobs that it had accepted.
 
 python benchmarks/service/kill9.py --times 20
+python benchmarks/service/kill9.py --times 20 --postgresql --servers 3
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import httpx
+import sqlalchemy as sa
 from real_server import RealServer
 from skipstep_service.engines.dummy import dummy_bytes
 
@@ -38,15 +41,19 @@ class Tally:
     wrong: int = 0
     unfinished_files: int = 0
     slowest_restart_s: float = 0.0
+    taken_over: int = 0  # jobs of a killed server, by others
+    slowest_take_over_s: float = 0.0
     attempts: dict[int, int] = field(default_factory=dict)
     integrity: str = "ok"
 
 
 class Victim(RealServer):
-    """A server of one process, started anew after each kill."""
+    """A server of one process, started anew after each kill; one that is alone has a name, and takes its jobs up."""
 
-    def __init__(self, folder: Path, *, store: str, step_s: float) -> None:
-        super().__init__(folder, store=store, dummy_step_s=step_s, max_queue=1000, synchronous="FULL")
+    def __init__(self, folder: Path, *, store: str, step_s: float, is_alone: bool = True) -> None:
+        shared = {"server_id": "victim"} if is_alone else {"lease_s": 3, "heartbeat_s": 1, "poll_s": 0.25}
+        options = {"dummy_step_s": step_s, "max_queue": 1000, "synchronous": "FULL", **shared}
+        super().__init__(folder, store=store, **options)
 
     def revive(self) -> float:
         """Start it; the seconds until it took jobs."""
@@ -65,16 +72,16 @@ class Victim(RealServer):
 class Load(threading.Thread):
     """A client that sends jobs, each with an Idempotency-Key, and again until it knows that it was accepted."""
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, urls: Sequence[str], name: str) -> None:
         super().__init__(name=name, daemon=True)
         self.accepted: dict[str, tuple[str, int]] = {}  # prompt and seed by job
         self.duplicated = 0
         self.stopping = threading.Event()
-        self._url = url
+        self._urls = urls
 
     def run(self) -> None:
         chance, number = random.Random(self.name), 0
-        with httpx.Client(base_url=self._url, timeout=10) as client:
+        with httpx.Client(timeout=10) as client:
             while not self.stopping.is_set():
                 number += 1
                 prompt, seed = f"{self.name} {number}", chance.randrange(2**32)
@@ -83,7 +90,8 @@ class Load(threading.Thread):
                 while not self.stopping.is_set():
                     try:
                         headers = {"Idempotency-Key": f"{self.name}-{number}"}
-                        answer = client.post("/v1/jobs", json=body, headers=headers)
+                        url = chance.choice(self._urls)
+                        answer = client.post(f"{url}/v1/jobs", json=body, headers=headers)
                     except httpx.TransportError:
                         time.sleep(0.05)
                         continue
@@ -96,25 +104,32 @@ class Load(threading.Thread):
                 self.duplicated += max(0, len(ids) - 1)
 
 
-def run(*, times: int, folder: Path, store: str, step_s: float = 0.005, clients: int = 4, seed: int = 0) -> Tally:
-    """Kill a server so many times under load."""
+def run(
+    *, times: int, folder: Path, store: str, step_s: float = 0.005, clients: int = 4, seed: int = 0, servers: int = 1
+) -> Tally:
+    """Kill a server so many times under load; of several, one and then another."""
     tally, chance = Tally(), random.Random(seed)
-    server = Victim(folder, store=store, step_s=step_s)
-    server.revive()
-    loads = [Load(server.url, f"client {index}") for index in range(clients)]
+    all_of = [Victim(folder, store=store, step_s=step_s, is_alone=servers == 1) for _ in range(servers)]
+    for server in all_of:
+        server.revive()
+    loads = [Load([server.url for server in all_of], f"client {index}") for index in range(clients)]
     for load in loads:
         load.start()
     for _ in range(times):
         time.sleep(chance.uniform(0.2, 1.5))
+        server = chance.choice(all_of)
         server.kill()
         tally.kills += 1
+        if servers > 1:
+            _take_over(tally, server, store)
         tally.slowest_restart_s = max(tally.slowest_restart_s, server.revive())
     time.sleep(0.5)
     for load in loads:
         load.stopping.set()
         load.join()
-    _count(tally, server, loads)
-    server.kill()
+    count(tally, all_of[0].url, loads)
+    for server in all_of:
+        server.kill()
     tally.unfinished_files = sum(1 for path in (folder / "results").rglob("*.unfinished") if path.is_file())
     if store.startswith("sqlite:///"):
         with sqlite3.connect(store.removeprefix("sqlite:///")) as database:
@@ -122,12 +137,31 @@ def run(*, times: int, folder: Path, store: str, step_s: float = 0.005, clients:
     return tally
 
 
-def _count(tally: Tally, server: Victim, loads: list[Load]) -> None:
+def _take_over(tally: Tally, server: Victim, store: str) -> None:
+    """Wait until others have what a killed server had."""
+    assert server.process is not None
+    engine = sa.create_engine(sa.make_url(store).set(drivername="postgresql+psycopg"))
+    asked = sa.text("select count(*) from jobs where leased_by like :server and finished_at is null")
+    started, had = time.monotonic(), None
+    while True:
+        with engine.connect() as connection:
+            left = int(connection.scalar(asked, {"server": f"%-{server.process.pid}-%"}) or 0)
+        had = left if had is None else had
+        if not left:
+            break
+        time.sleep(0.02)
+    engine.dispose()
+    tally.taken_over += had
+    tally.slowest_take_over_s = max(tally.slowest_take_over_s, time.monotonic() - started)
+
+
+def count(tally: Tally, url: str, loads: Sequence[Load]) -> None:
+    """Wait for the jobs that were accepted, and see what became of each."""
     accepted = {job: what for load in loads for job, what in load.accepted.items()}
     tally.accepted = len(accepted)
     tally.duplicated = sum(load.duplicated + len(load.accepted) for load in loads) - len(accepted)
     end = time.monotonic() + DONE_S
-    with httpx.Client(base_url=server.url, timeout=30) as client:
+    with httpx.Client(base_url=url, timeout=30) as client:
         for job, (prompt, seed) in accepted.items():
             while True:
                 answer = client.get(f"/v1/jobs/{job}")
@@ -156,8 +190,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--store", help="a database URL; a new SQLite file if not given")
+    parser.add_argument("--servers", type=int, default=1, help="that share a PostgreSQL store")
     parser.add_argument("--postgresql", action="store_true", help="have a PostgreSQL server of its own")
     arguments = parser.parse_args()
+    if arguments.servers > 1 and not (arguments.postgresql or str(arguments.store).startswith("postgresql")):
+        parser.error("several servers share a PostgreSQL store: add --postgresql, or name one with --store")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if arguments.postgresql:
@@ -166,7 +203,7 @@ def main() -> None:
             store = stack.enter_context(database_server()).database()
         else:
             store = arguments.store or f"sqlite:///{folder / 'jobs.db'}"
-        tally = run(times=arguments.times, folder=folder, store=store)
+        tally = run(times=arguments.times, folder=folder, store=store, servers=arguments.servers)
     print(json.dumps(asdict(tally), indent=2))
     sys.exit(1 if tally.lost or tally.duplicated or tally.wrong or tally.unfinished_files else 0)
 

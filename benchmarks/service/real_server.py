@@ -36,6 +36,7 @@ class RealServer:
             "OMP_NUM_THREADS": "1",
             **{f"SKIPSTEP_{name.upper()}": str(value) for name, value in given.items()},
         }
+        self.store = str(given["store"])
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, line: list[str] | None = None, *, ready_s: float = READY_S) -> None:

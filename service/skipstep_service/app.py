@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -13,13 +13,10 @@ from skipstep import __version__
 from .body_limits import BodyLimits
 from .catalog import Catalog
 from .departures import Departures
-from .engines.dummy import DummyEngine
-from .engines.protocol import Engine
 from .handlers import add_handlers
-from .jobs.live_jobs import LiveJobs
 from .metrics import Metrics
+from .opening import Opened, open_service
 from .page import add_page
-from .prompts.opening import open_prompting
 from .routes import (
     a1111,
     events,
@@ -34,22 +31,17 @@ from .routes import (
     prompt_adapters,
 )
 from .routes.underway import Underway
-from .service import JobService
 from .settings import Settings
-from .store.database import open_database
-from .store.job_store import JobStore
-from .store.lock import StoreLock
-from .store.results import ResultStore
 from .traces import Traces, is_unseen
 from .webhooks import events as webhook_events
-from .webhooks.outgoing import deliverer_of
 
-_LETTING_GO_S = 5.0  # that a server takes to end besides its drain
-DUMMY_FAMILIES = {"dummy": "sdxl", "dummy-video": "svd"}
+Opens = Callable[[Settings, FastAPI, asyncio.AbstractEventLoop], Opened]
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, *, opens: Opens | None = None) -> FastAPI:
     """The service with everything that the settings ask for; nothing is opened before it starts.
+
+    `opens` opens what is behind the routes; `open_server`, if it is not given.
 
     Raises (when it starts):
         OptionError: if the store, the results or a model cannot be opened.
@@ -58,10 +50,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service = await asyncio.to_thread(_open, settings, app)
+        opened = await asyncio.to_thread(opens or open_server, settings, app, asyncio.get_running_loop())
+        service, app.state.prompting = opened.service, opened.prompting
+        app.state.engine, app.state.service = opened.engine, service
+        app.state.catalog = Catalog(settings, opened.families)
+        await asyncio.to_thread(service.start)
         metrics.watch(service)
-        if app.state.prompting is not None:
-            metrics.watch_prompts(app.state.prompting)
+        if opened.prompting is not None:
+            metrics.watch_prompts(opened.prompting)
         try:
             yield
         finally:
@@ -98,39 +94,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _open(settings: Settings, app: FastAPI) -> JobService:
-    engine, families = new_engine(settings)
-    prompting = open_prompting(settings, on_turn=app.state.metrics.on_question)
-    database = open_database(settings.store, synchronous=settings.synchronous)
-    lock = StoreLock(database)
-    lock.acquire(settings.drain_s + _LETTING_GO_S)
-    store = JobStore(database)
-    service = JobService(
-        engine,
-        store,
-        ResultStore(settings.results),
-        lock,
-        max_queue=settings.max_queue,
-        max_rows=settings.max_rows,
-        joins=settings.step_batching,
-        ttl_s=settings.result_ttl_s,
-        max_bytes=settings.results_max_bytes,
-        live=LiveJobs(ttl_s=settings.events_ttl_s, max_bytes=settings.events_max_bytes),
-        on_event=(app.state.metrics.on_event, app.state.traces.on_event),
-        webhooks=deliverer_of(settings, store),
-        prompting=prompting,
+def open_server(settings: Settings, app: FastAPI, _: asyncio.AbstractEventLoop) -> Opened:
+    """The service of a process that has both HTTP and an engine."""
+    state = app.state
+    return open_service(
+        settings, on_event=(state.metrics.on_event, state.traces.on_event), on_question=state.metrics.on_question
     )
-    app.state.prompting = prompting
-    app.state.engine, app.state.service, app.state.catalog = engine, service, Catalog(settings, families)
-    service.start()
-    return service
-
-
-def new_engine(settings: Settings) -> tuple[Engine, dict[str, str]]:
-    """The engine that the settings name, and the family of each of its models."""
-    if settings.engine == "dummy":
-        return DummyEngine(step_s=settings.dummy_step_s), dict(DUMMY_FAMILIES)
-    from .engines.diffusion import DiffusionEngine
-
-    engine = DiffusionEngine(settings)
-    return engine, engine.families

@@ -10,10 +10,11 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry, generate_latest
 
-from .jobs.live import Event, LiveJob
+from .jobs.events import Event
+from .jobs.live import LiveJob
 from .jobs.states import RUNNING, TERMINAL
 
-_SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 
 
 class Metrics:
@@ -25,7 +26,7 @@ class Metrics:
         meter = self.provider.get_meter("skipstep")
         self._jobs = meter.create_counter("skipstep_jobs", description="Jobs by how they ended.")
         self._passes = meter.create_counter("skipstep_passes", description="UNet passes of rows, full and reuse.")
-        buckets: Any = {"explicit_bucket_boundaries_advisory": _SECONDS, "unit": "s"}
+        buckets: Any = {"explicit_bucket_boundaries_advisory": SECONDS, "unit": "s"}
         self._waited = meter.create_histogram("skipstep_queue", description="From accepting to beginning.", **buckets)
         self._ran = meter.create_histogram("skipstep_job", description="From accepting to the end.", **buckets)
         self._questions = meter.create_counter(

@@ -48,6 +48,27 @@ def serve(settings: Settings) -> None:
     ).serve(target_loader=factory, wrap_loader=False)  # or granian looks for the module in the working folder
 
 
+def serve_on_ray(settings: Settings) -> None:
+    """Serve on a Ray cluster with its head on this machine, until a signal ends it.
+
+    Raises:
+        MissingExtraError: if Ray is not installed.
+        OptionError: if the store or the results are none that several machines can share.
+        BackendError: if the cluster cannot be started.
+    """
+    try:
+        import ray.serve  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("a Ray cluster needs Ray Serve: pip install 'skipstep[ray]'") from error
+    from .logs import set_up_logs
+    from .ray_serve.cluster import serve_cluster
+    from .ray_serve.sameness import check_shareable
+
+    check_shareable(settings)
+    set_up_logs()
+    serve_cluster(settings, {**os.environ, **environment_of(settings)})
+
+
 def environment_of(settings: Settings) -> dict[str, str]:
     """Variables that make the same settings in another process."""
     plain = settings.model_dump(mode="json", exclude_defaults=True)

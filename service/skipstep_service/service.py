@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 
 import structlog
 
 from .engines.protocol import Engine, Task
 from .errors import BusyError, ConflictError, DrainingError, NotFoundError
+from .jobs.events import Event
 from .jobs.expansion import drawn, is_awaited
 from .jobs.ids import is_job_id
-from .jobs.live import Event, LiveJob
+from .jobs.live import LiveJob
 from .jobs.live_jobs import LiveJobs
 from .jobs.states import CANCELED, CANCELING, QUEUED
 from .prompts.prompting import Prompting
+from .sharing.sharing import Pace, Sharing
 from .store.job_store import JobRow, JobStore
 from .store.lock import StoreLock
 from .store.probe import STORE_DOWN, Probe
@@ -28,13 +30,18 @@ from .work.estimates import Estimates
 from .work.expanding import Expanding
 from .work.finisher import Finisher
 from .work.queue import JobQueue, Waiting
+from .work.room import Room
 from .work.worker import Worker
 
 log = structlog.get_logger()
 
 
 class JobService:
-    """Jobs of one process with one worker."""
+    """Jobs of one process with one worker.
+
+    Where the store has leases, other servers share it. One that `accepts_only` has no worker: what it accepts it gives
+    to `hand_over`, for another server to take.
+    """
 
     def __init__(
         self,
@@ -52,9 +59,14 @@ class JobService:
         on_event: Sequence[Callable[[LiveJob, Event], None]] = (),
         webhooks: Deliverer | None = None,
         prompting: Prompting | None = None,
+        pace: Pace | None = None,
+        accepts_only: bool = False,
     ) -> None:
         self.store = store
         self.results = results
+        self.accepts_only = accepts_only
+        self.hand_over: Callable[[JobRow, Hashable], None] = lambda *_: None
+        self.engines_problem: Callable[[], str | None] = lambda: None
         self.queue = JobQueue()
         self.estimates = Estimates()
         self.finisher = Finisher(store, results)
@@ -72,44 +84,117 @@ class JobService:
         self._prompting = prompting
         self._expanding = Expanding(prompting, self.finisher, self._go_on)
         self._engine = engine
-        self._on_event = on_event
         self._webhooks = webhooks
-        self._max_queue = max_queue
+        self._room = Room(self.queue, store, most=max_queue, counts_all=accepts_only)
         self.live_jobs = LiveJobs() if live is None else live
+        self._sharing: Sharing | None = None
+        if store.leases is not None:
+            assert pace is not None
+            taker = None if accepts_only else self
+            self._sharing = Sharing(
+                store, self.live_jobs, pace, taker=taker, room=lambda: min(self._room.free(), 2 * max_rows)
+            )
+            on_event = (*on_event, self._sharing.teller.on_event)
+        self._on_event = on_event
         self._probe = Probe(store, results, lock)
         self._lock = lock
 
     def start(self) -> None:
         """Take up what an earlier process left, and begin to work."""
-        for row in self.store.put_back(now=time.time()).result():
-            job = self._add(row)
-            job.tell("status", status=QUEUED)
-            try:
-                self._enqueue(job, self._tasks_of(job))
-            except Exception as error:  # noqa: BLE001 - it is this job's: a model that is there no more
-                self.finisher.fail(job, error)
+        leases = self.store.leases
+        left = self.store.put_back(now=time.time()) if leases is None else leases.claim_own()
+        for row in left.result():
+            self.take_row(row)
         self.sweeper.sweep_orphans()  # before any is accepted, whose files come before its row
         self.sweeper.start()
-        self.worker.start()
+        if not self.accepts_only:
+            self.worker.start()
+        if self._sharing is not None:
+            self._sharing.start()
         if self._webhooks is not None:
             self._webhooks.start()
+
+    def take_row(self, row: JobRow) -> None:
+        """Let a job wait that is this server's by now."""
+        job = self._add(row)
+        job.tell("status", status=QUEUED)
+        try:
+            self._enqueue(job, self._tasks_of(job))
+        except Exception as error:  # noqa: BLE001 - it is this job's: a model that is there no more
+            self.finisher.fail(job, error)
+
+    def drop(self, job: LiveJob, row: JobRow | None) -> None:
+        """Run a job no more: it has ended as the row says, or is another server's."""
+        self.queue.remove(job.row.id)
+        if row is not None and row.is_done:
+            made = {"result": row.result, "error": row.error}
+            job.tell("status", status=row.status, **{name: value for name, value in made.items() if value})
+            job.cancel_asked.set()
+        else:
+            job.lose()
+            self.live_jobs.remove(job.row.id)
+
+    async def take(self, job_id: str) -> bool:
+        """Have a job that nobody has; whether this server has it.
+
+        Raises:
+            sqlalchemy.exc.OperationalError: if the database cannot be reached.
+        """
+        live = self.live_jobs.get(job_id)
+        if live is not None and live.ended_at is None:
+            return True
+        assert self.store.leases is not None
+        if self.is_draining:
+            return False
+        for row in await asyncio.wrap_future(self.store.leases.claim(job_id)):
+            await asyncio.to_thread(self.take_row, row)
+            return True
+        return False
+
+    async def ended(self, job_id: str) -> None:
+        """Until a job that was taken has ended, and other servers are told; or it is not this server's any more."""
+        live = self.live_jobs.get(job_id)
+        if live is not None and self._sharing is not None:
+            await live.end()
+            await asyncio.to_thread(self._sharing.teller.write)
+
+    def heard(self) -> None:
+        """A job has ended that was handed over."""
+        if self._sharing is not None:
+            self._sharing.hurry()
 
     def drain(self, timeout_s: float) -> bool:
         """Accept nothing more, end what runs, and leave what waits to the next start; whether all ended in time."""
         self.is_draining = True
         self.sweeper.stop()
-        self.queue.close()
+        waiting = self.queue.close()
+        if self._sharing is not None:
+            self._sharing.stop_taking()
+            self._give_back(waiting)
         if self._prompting is not None:
             self._prompting.close()
-        is_done = self.worker.stop(timeout_s)
+        is_done = self.accepts_only or self.worker.stop(timeout_s)
         if not is_done:
-            self.store.requeue([running.job.row.id for running in self.worker.running]).exception()
+            running = [running.job for running in self.worker.running]
+            if self._sharing is None:
+                self.store.requeue([job.row.id for job in running]).exception()
+            else:
+                self._give_back(running)
         self.finisher.close()
+        if self._sharing is not None:
+            self._sharing.stop()
         if self._webhooks is not None:
             self._webhooks.stop()
         self._lock.close()
         self.store.close()
         return is_done
+
+    def _give_back(self, jobs: Sequence[LiveJob]) -> None:
+        """Let other servers have jobs at once; if that cannot be noted, their leases run out."""
+        assert self.store.leases is not None
+        self.store.leases.release([job.row for job in jobs]).exception()
+        for job in jobs:
+            job.lose()
 
     def _tasks_of(self, job: LiveJob) -> list[Task]:
         """The rows of a job.
@@ -129,9 +214,9 @@ class JobService:
         """
         if self.is_draining:
             raise DrainingError("the server is ending; try again in a moment", retry_after_s=10)
-        if len(self.queue) >= self._max_queue:
+        if (waiting := self._room.waiting()) >= self._room.most:
             raise BusyError(
-                f"{len(self.queue)} jobs wait, at most {self._max_queue} may; try again later",
+                f"{waiting} jobs wait, at most {self._room.most} may; try again later",
                 retry_after_s=max(1, math.ceil(self.wait_s() / max(len(self.queue), 1))),
             )
 
@@ -157,17 +242,27 @@ class JobService:
             raise
         if is_known:
             await asyncio.to_thread(self._forget_files, row.id)
-            if kept.status != QUEUED or self.live(kept.id) is not None:
+            if kept.status != QUEUED or self._is_anybodys(kept):
                 return self.current(kept), True
             # it was committed, which the database could not tell before it went away: nobody has it yet
             for name, data in files.items():
                 await asyncio.to_thread(self.results.put, kept.id, name, data)
-            if self.live(kept.id) is not None:
+            if self._is_anybodys(kept):
                 return self.current(kept), True
+        if self.accepts_only:
+            self.hand_over(kept, tasks[0].key)
+            return kept, is_known
         job = self._add(kept)
         job.tell("status", status=QUEUED)
         self._enqueue(job, tasks)
         return kept, is_known
+
+    def _is_anybodys(self, row: JobRow) -> bool:
+        """Whether this server has a waiting job, or another."""
+        if self.live_jobs.get(row.id) is not None:
+            return True
+        leases = self.store.leases
+        return leases is not None and row.leased_by is not None and row.leased_by != leases.holder.server
 
     def current(self, row: JobRow) -> JobRow:
         """The row with what this process knows better than the database."""
@@ -187,9 +282,13 @@ class JobService:
             raise NotFoundError("there is no such job")
         return self.current(row)
 
-    def live(self, job_id: str) -> LiveJob | None:
-        """The job's events, if this process still has them."""
-        return self.live_jobs.get(job_id)
+    def live(self, row: JobRow) -> LiveJob | None:
+        """The job's events, if this process still has them, or another server the job."""
+        live = self.live_jobs.get(row.id)
+        if live is not None and not live.is_lost:
+            return live
+        is_new = row.finished_at is None or time.time() - row.finished_at < self.live_jobs.ttl_s
+        return self._sharing.mirror(row) if self._sharing is not None and is_new else None
 
     def cancel(self, job_id: str, *, owner: str) -> JobRow:
         """Have a job end: at once if it waits, at its next pass if it runs. One that has ended stays as it is.
@@ -199,12 +298,13 @@ class JobService:
         """
         row = self.get(job_id, owner=owner)
         job = self.live_jobs.get(job_id)
-        if job is None or row.is_done:
+        if row.is_done or (job is None and self._sharing is None):
             return row
-        job.cancel_asked.set()
+        if job is not None:
+            job.cancel_asked.set()
         waits = self.queue.remove(job_id) is not None
         changed = self.store.cancel(job_id, now=time.time()).result()
-        if waits and changed is not None:
+        if job is not None and waits and changed is not None:
             job.tell("status", status=CANCELED)
         return self.current(changed or row)
 
@@ -238,6 +338,8 @@ class JobService:
         """What keeps the service from taking jobs; None if nothing does."""
         if self.is_draining:
             return "draining"
+        if self.accepts_only:
+            return self._probe.problem() or self.engines_problem()
         if self.worker.failure is not None or (self.worker.is_ready and not self.worker.is_alive):
             return f"the worker ended: {self.worker.failure}"
         if not self.worker.is_ready:

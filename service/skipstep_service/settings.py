@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from skipstep.errors import OptionError
 
+from .ray_serve.options import RayOptions
 from .webhooks.signing import check_secret
 
 Scope = Literal["jobs", "metrics", "admin"]
@@ -85,6 +86,13 @@ class Settings(BaseSettings):
     dummy_step_s: float = Field(0.0, ge=0)
     store: str = "sqlite:///skipstep-jobs.db"
     synchronous: Literal["FULL", "NORMAL"] = "FULL"
+    server_id: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", description="Of one of several servers with one PostgreSQL."
+    )
+    lease_s: float = Field(30.0, gt=0, le=3600, description="After so long without a heartbeat others take its jobs.")
+    heartbeat_s: float = Field(10.0, gt=0)
+    poll_s: float = Field(1.0, gt=0, le=60, description="How often it looks for jobs that nobody has.")
+    max_attempts: int = Field(3, ge=1, le=100, description="Of a job that a server's end interrupted.")
     results: str = "skipstep-results"
     result_ttl_s: float = Field(86400.0, gt=0, description="Jobs and files are deleted so long after their end.")
     results_max_bytes: int | None = Field(None, ge=1, description="Of all files; the oldest jobs are deleted beyond.")
@@ -93,6 +101,7 @@ class Settings(BaseSettings):
     max_queue: int = Field(64, ge=1)
     max_rows: int = Field(8, ge=1, le=256, description="Pictures that share a pass.")
     step_batching: bool = Field(True, description="Let jobs join a batch that runs, at its full passes.")
+    max_models: int | None = Field(None, ge=1, description="Models that stay loaded; all, if not given.")
     max_pixel_steps: float = Field(
         2048 * 2048 * 150.0, gt=0, description="Of a job: width x height x frames x pictures x steps."
     )
@@ -123,6 +132,7 @@ class Settings(BaseSettings):
     prompt_idle_s: float = Field(
         0.0, ge=0, le=86400, description="The model is unloaded after so long without a question."
     )
+    ray: RayOptions = Field(RayOptions(), description="Of `skipstep serve --ray`.")
 
     @field_validator("models")
     @classmethod
@@ -136,6 +146,13 @@ class Settings(BaseSettings):
         for shape in self.warm_shapes:
             if shape.model not in self.models:
                 raise OptionError(f"warm_shapes names {shape.model!r}; models are {', '.join(self.models)}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_lease(self) -> Settings:
+        if self.lease_s < 2 * self.heartbeat_s:
+            least = 2 * self.heartbeat_s
+            raise OptionError(f"lease_s must be {least:g} (twice heartbeat_s) or more, got {self.lease_s:g}")
         return self
 
     @field_validator("webhook_secret")

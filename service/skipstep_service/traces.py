@@ -13,7 +13,8 @@ from opentelemetry import trace
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 
-from .jobs.live import Event, LiveJob
+from .jobs.events import Event
+from .jobs.live import LiveJob
 from .jobs.states import FAILED, RUNNING
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import uvicorn
 from real_server import free_port
-from skipstep_service.app import create_app
+from skipstep_service.app import Opens, create_app
 from skipstep_service.settings import Settings
 
 IMAGE: dict[str, Any] = {"kind": "image", "prompt": "a red apple", "steps": 9, "seed": 5}
@@ -79,7 +79,7 @@ def parsed(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def serving(folder: Path, **settings: Any) -> Iterator[Client]:
+def serving(folder: Path, *, opens: Opens | None = None, **settings: Any) -> Iterator[Client]:
     """A server of the dummy engine, with its files in the folder."""
     port = free_port()
     options: dict[str, Any] = {
@@ -91,7 +91,7 @@ def serving(folder: Path, **settings: Any) -> Iterator[Client]:
         **settings,
     }
     config = uvicorn.Config(
-        create_app(Settings(**options)), port=port, log_level="warning", timeout_graceful_shutdown=5
+        create_app(Settings(**options), opens=opens), port=port, log_level="warning", timeout_graceful_shutdown=5
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="server")

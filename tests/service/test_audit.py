@@ -18,8 +18,8 @@ import skipstep_service
 import torch
 from real_server import RealServer
 from served import IMAGE, Client
-from skipstep_service.app import new_engine
 from skipstep_service.jobs.ids import new_job_id
+from skipstep_service.opening import new_engine
 from skipstep_service.settings import Settings
 
 import skipstep

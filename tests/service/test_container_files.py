@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 import yaml
+from skipstep_service.ray_serve.options import RayOptions
 from skipstep_service.settings import ApiKey, Settings, settings_of
 
 from skipstep.errors import OptionError
@@ -19,7 +21,8 @@ from skipstep.errors import OptionError
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
-COMPOSE_FILES = ("compose.yaml", "compose.gpu.yaml")
+COMPOSE_FILES = ("compose.yaml", "compose.gpu.yaml", "compose.ray.yaml")
+KUBERAY = next(yaml.safe_load_all((DEPLOY / "kuberay.yaml").read_text()))
 BIN = Path(sys.executable).parent
 NAME = re.compile(r"\bSKIPSTEP_[A-Z0-9_]+")
 
@@ -55,17 +58,22 @@ def test_compose_files_follow_the_specification(name: str, tmp_path: Path) -> No
 
 def test_variables_are_settings() -> None:
     known = {f"SKIPSTEP_{field.upper()}" for field in Settings.model_fields}
-    for path in (*(DEPLOY / name for name in COMPOSE_FILES), DEPLOY / "Dockerfile", DEPLOY / ".env.example"):
+    known |= {f"SKIPSTEP_RAY__{field.upper()}" for field in RayOptions.model_fields}
+    others = ("Dockerfile", ".env.example", "kuberay.yaml")
+    for path in (DEPLOY / name for name in (*COMPOSE_FILES, *others)):
         named = set(NAME.findall(path.read_text()))
         assert named <= known, path.name
     assert {"SKIPSTEP_HOST", "SKIPSTEP_STORE", "SKIPSTEP_RESULTS"} <= set(NAME.findall(DOCKERFILE))
 
 
 def test_extras_exist() -> None:
-    extras = re.search(r'pip install "\.\[(.+)\]"', DOCKERFILE)
-    assert extras is not None
-    known = metadata("skipstep").get_all("Provides-Extra") or ()
-    assert set(extras[1].split(",")) == {"service", "postgresql", "lora"} <= set(known)
+    usual = re.search(r"ARG EXTRAS=(\S+)", DOCKERFILE)
+    assert usual is not None
+    assert 'pip install ".[$EXTRAS]"' in DOCKERFILE
+    known = set(metadata("skipstep").get_all("Provides-Extra") or ())
+    assert set(usual[1].split(",")) == {"service", "postgresql", "lora"} <= known
+    of_ray = compose_file("compose.ray.yaml")["services"]["skipstep"]["build"]["args"]["EXTRAS"]
+    assert set(of_ray.split(",")) == {"service", "postgresql", "lora", "ray"} <= known
 
 
 def test_what_is_copied_is_there_and_not_ignored() -> None:
@@ -98,3 +106,43 @@ def test_the_service_of_compose() -> None:
     assert ours["environment"]["PGPASSWORD"] == made["POSTGRES_PASSWORD"]
     assert float(ours["stop_grace_period"].removesuffix("s")) > Settings.model_fields["drain_s"].default + 5
     assert set(compose_file("compose.gpu.yaml")["services"]) <= set(services)
+
+
+def test_a_worker_of_compose_has_the_settings_of_the_head() -> None:
+    ours, ray = (compose_file(name)["services"] for name in ("compose.yaml", "compose.ray.yaml"))
+    head = {**ours["skipstep"]["environment"], **ray["skipstep"]["environment"]}
+    del head["SKIPSTEP_SERVER_ID"]  # of a server that is alone
+    assert ray["worker"]["environment"] == head
+    assert ray["worker"]["image"] == ray["skipstep"]["image"]
+    port = RayOptions.model_fields["port"].default
+    assert f"--address={head['SKIPSTEP_RAY__HEAD']}:{port}" in ray["worker"]["entrypoint"]
+    assert head["SKIPSTEP_RAY__HEAD"] in ours
+    assert "RAY_AUTH_TOKEN" in head
+
+
+def test_the_application_of_kuberay_is_there() -> None:
+    config = yaml.safe_load(KUBERAY["spec"]["serveConfigV2"])
+    schema = pytest.importorskip("ray.serve.schema")
+    applications = schema.ServeDeploySchema.model_validate(config).applications
+    module, _, name = applications[0].import_path.partition(":")
+    assert callable(getattr(importlib.import_module(module), name))
+    with pytest.raises(ValueError, match="import"):
+        schema.ServeDeploySchema.model_validate({"applications": [{"name": "skipstep", "import_path": "nowhere"}]})
+
+
+def test_pods_of_kuberay_have_the_same_settings() -> None:
+    cluster = KUBERAY["spec"]["rayClusterConfig"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    containers = [group["template"]["spec"]["containers"][0] for group in groups]
+    for name in ("image", "env", "envFrom", "volumeMounts"):
+        assert all(container[name] == containers[0][name] for container in containers)
+    named = {one["name"] for one in containers[0]["env"]}
+    options = {one["name"]: one["value"] for one in containers[0]["env"]}
+    assert {"SKIPSTEP_HOST", "SKIPSTEP_MODELS"} <= named
+    gpu = next(group for group in cluster["workerGroupSpecs"] if group["groupName"] == "gpu")
+    limits = gpu["template"]["spec"]["containers"][0]["resources"]["limits"]
+    assert limits["nvidia.com/gpu"] == int(options["SKIPSTEP_RAY__GPUS"])
+    assert int(limits["cpu"]) >= int(options["SKIPSTEP_RAY__CPUS"])
+    assert gpu["maxReplicas"] >= int(options["SKIPSTEP_RAY__MAX_REPLICAS"])
+    grace = gpu["template"]["spec"]["terminationGracePeriodSeconds"]
+    assert grace > Settings.model_fields["drain_s"].default + 5

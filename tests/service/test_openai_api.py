@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import openai
@@ -272,7 +273,7 @@ def test_a_stream_tells_that_it_lives() -> None:
 
     async def follow() -> list[str | None]:
         seen: list[str | None] = []
-        async for event in events_of(Awaited(row=row, live=live, is_own=True), pause_s=0.01):
+        async for event in events_of(Awaited(service=Mock(), row=row, live=live, is_own=True), pause_s=0.01):
             seen.append(None if event is None else event.kind)
             if len(seen) == 2:
                 live.tell("progress", image=0)

@@ -107,10 +107,10 @@ def test_a_database_server_that_goes_away(postgresql: DatabaseServer, serve: Ser
             assert client.until_done(job)["status"] == "succeeded"
 
 
-def test_one_server_for_one_store(postgresql: DatabaseServer, tmp_path: Path) -> None:
-    for url in (postgresql.database(), f"sqlite:///{tmp_path / 'jobs.db'}"):
+def test_one_server_of_a_name_for_one_store(postgresql: DatabaseServer, tmp_path: Path) -> None:
+    for url, name in ((postgresql.database(), "one"), (f"sqlite:///{tmp_path / 'jobs.db'}", None)):
         engines = [open_database(url) for _ in range(2)]
-        first, second = (StoreLock(engine) for engine in engines)
+        first, second = (StoreLock(engine, name) for engine in engines)
         first.acquire(0)
         with pytest.raises(OptionError, match="another server has the store"):
             second.acquire(0.3)
@@ -120,6 +120,19 @@ def test_one_server_for_one_store(postgresql: DatabaseServer, tmp_path: Path) ->
         second.close()
         for engine in engines:
             engine.dispose()
+
+
+@pytest.mark.parametrize("names", [("one", "another"), (None, None)])
+def test_servers_of_other_names_share_a_store(names: tuple[str | None, str | None], postgresql: DatabaseServer) -> None:
+    url = postgresql.database()
+    engines = [open_database(url) for _ in names]
+    locks = [StoreLock(engine, name) for engine, name in zip(engines, names, strict=True)]
+    for lock in locks:
+        lock.acquire(0)
+    for lock, engine in zip(locks, engines, strict=True):
+        lock.check()
+        lock.close()
+        engine.dispose()
 
 
 def test_a_database_that_is_not_there(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 import soak
 from conftest import Serve
 from real_server import show
-from skipstep_service.jobs.live import Event, LiveJob
+from skipstep_service.jobs.events import Event
+from skipstep_service.jobs.live import LiveJob
 from skipstep_service.jobs.live_jobs import LiveJobs
 from skipstep_service.store.job_store import JobRow
 

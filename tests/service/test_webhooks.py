@@ -377,11 +377,11 @@ def test_they_fall_due_with_the_end_of_the_job_and_not_before(tmp_path: Path) ->
     store.cancel(canceled.id, now=2.0).result()
     assert due(store) == {done.id, canceled.id}
     for _ in range(3):
-        store.begin([crashed.id], now=3.0).result()
+        store.begin([crashed], now=3.0).result()
         store.requeue([]).result()
         assert crashed.id not in due(store)
         store.put_back(now=3.0).result()
-    store.begin([again.id, canceling.id], now=3.0).result()
+    store.begin([again, canceling], now=3.0).result()
     store.cancel(canceling.id, now=3.0).result()
     assert due(store) == {done.id, canceled.id, crashed.id}
     store.put_back(now=4.0).result()
@@ -409,7 +409,8 @@ def test_a_store_of_the_release_before_is_taken_over(tmp_path: Path) -> None:
         command.upgrade(config, "0001")
     with old.begin() as connection:
         plain = {**vars(row), "request": json.dumps(row.request)}
-        connection.execute(sa.insert(sa.Table("jobs", sa.MetaData(), autoload_with=connection)).values(**plain))
+        table = sa.Table("jobs", sa.MetaData(), autoload_with=connection)
+        connection.execute(sa.insert(table).values({one.name: plain[one.name] for one in table.columns}))
         assert "deliveries" not in sa.inspect(connection).get_table_names()
     old.dispose()
     store = JobStore(open_database(url))

@@ -18,7 +18,7 @@ from skipstep.errors import OptionError
 from ..catalog import VIDEO, pixel_steps
 from ..settings import Settings
 from .asked import image_requests, video_request
-from .models import NO_COMPILER, Loras, ServedModel, family_of, load
+from .models import NO_COMPILER, KeptModels, Loras, ServedModel, family_of, load
 from .protocol import Task
 from .rows import DiffusionRows, Drawn
 from .warming import warm_up
@@ -49,7 +49,7 @@ class DiffusionEngine:
             check_lora(Path(file))
         self._settings = settings
         self._plans = None if settings.plans is None else Path(settings.plans)
-        self._models: dict[str, ServedModel] = {}
+        self._models = KeptModels(self._load, most=settings.max_models)
         self._alone = itertools.count()
 
     def tasks(self, kind: str, request: dict[str, Any], pictures: dict[str, bytes]) -> list[Task]:
@@ -99,10 +99,10 @@ class DiffusionEngine:
     def warm_up(self) -> None:
         """Load the first model, and those with sizes that are to be ready; the others come when they are asked for."""
         logging.captureWarnings(True)
-        self._model(next(iter(self._settings.models)))
+        self._models.get(next(iter(self._settings.models)))
         for shape in self._settings.warm_shapes:
             warm_up(
-                self._model(shape.model),
+                self._models.get(shape.model),
                 shape,
                 is_video=self.families[shape.model] == VIDEO,
                 compiler=self._settings.compiler,
@@ -112,7 +112,7 @@ class DiffusionEngine:
     def open(self, key: Hashable) -> DiffusionRows:
         """An empty batch, with the LoRAs of its key on the model."""
         assert isinstance(key, BatchKey)
-        model = self._model(key.model)
+        model = self._models.get(key.model)
         model.wear(key.loras, self._settings.loras)
         compiler = key.compiler if self._is_compiled(key, model) else NO_COMPILER
         return DiffusionRows(model, compiler=compiler, max_rows=self._settings.max_rows)
@@ -128,10 +128,12 @@ class DiffusionEngine:
             for shape in shapes
         )
 
-    def _model(self, name: str) -> ServedModel:
-        if name not in self._models:
-            source = self._settings.models[name]
-            self._models[name] = load(source, device=self._settings.device, dtype=self._settings.dtype)
-            if self._models[name].loaded.is_demo:
-                torch.set_num_threads(1)  # its operations are too small to share
-        return self._models[name]
+    def let_go(self, model: str) -> None:
+        """Give its memory back before another is loaded, unless it is used meanwhile."""
+        self._models.let_go(model)
+
+    def _load(self, name: str) -> ServedModel:
+        model = load(self._settings.models[name], device=self._settings.device, dtype=self._settings.dtype)
+        if model.loaded.is_demo:
+            torch.set_num_threads(1)  # its operations are too small to share
+        return model

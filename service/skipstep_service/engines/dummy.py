@@ -42,6 +42,9 @@ class DummyEngine:
     def warm_up(self) -> None:
         """There is nothing to load."""
 
+    def let_go(self, model: str) -> None:
+        """There is nothing to give back."""
+
     def open(self, key: Hashable) -> DummyRows:
         """An empty batch."""
         return DummyRows(self.step_s)

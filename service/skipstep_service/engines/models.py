@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from skipstep.compile import Compiler, default_kernels, default_store
 from skipstep.deepcache import CalibrationMemory, SplitMaker, live_split
@@ -111,3 +114,49 @@ def load(source: str, *, device: str, dtype: str) -> ServedModel:
         as `skipstep.engine.load_model`.
     """
     return ServedModel(loaded=load_model(source, device=device, dtype=dtype, families=(family_of(source),)))
+
+
+class KeptModels:
+    """Models by name, `most` at most: the one that was not used for longest goes before another is loaded.
+
+    All but `let_go` is for the thread that runs them.
+    """
+
+    def __init__(self, load_named: Callable[[str], ServedModel], *, most: int | None) -> None:
+        self._load = load_named
+        self._most = most
+        self._models: dict[str, ServedModel] = {}  # the one used last comes last
+        self._unwanted: set[str] = set()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._models
+
+    def let_go(self, name: str) -> None:
+        """Give its memory back before another is loaded, unless it is used meanwhile; may be called from any thread."""
+        self._unwanted.add(name)
+
+    def get(self, name: str) -> ServedModel:
+        """A model, loaded if it is not.
+
+        Raises:
+            as `load`.
+        """
+        self._unwanted.discard(name)
+        if name in self._models:
+            self._models[name] = self._models.pop(name)
+            return self._models[name]
+        self._make_room()
+        self._models[name] = self._load(name)
+        return self._models[name]
+
+    def _make_room(self) -> None:
+        going = [name for name in self._models if name in self._unwanted]
+        self._unwanted.clear()
+        if self._most is not None:
+            staying = [name for name in self._models if name not in going]
+            going += staying[: max(0, len(staying) + 1 - self._most)]
+        for name in going:
+            del self._models[name]
+        if going:
+            gc.collect()
+            torch.cuda.empty_cache()  # does nothing where there is no GPU

@@ -8,42 +8,16 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from opentelemetry import trace
 
 from ..store.job_store import JobRow
-from .states import TERMINAL
+from .events import Event
 
 _KEPT_BYTES = 2**23  # of the events of a job; the oldest go
-_EVENT_BYTES = 1024  # about, beside a preview
 _JOB_BYTES = 8192  # about, beside its events
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """Something that happened to a job. Its id is the attempt and a number without gaps: 1-0, 1-1, ..."""
-
-    attempt: int
-    number: int
-    kind: str  # status, expansion, progress, preview, output
-    data: dict[str, Any] = field(hash=False)
-
-    @property
-    def id(self) -> str:
-        """As SSE's `id:`."""
-        return f"{self.attempt}-{self.number}"
-
-    @property
-    def bytes(self) -> int:
-        """About how much memory it takes."""
-        return _EVENT_BYTES + (len(self.data["data"]) if self.kind == "preview" else 0)
-
-    @property
-    def is_last(self) -> bool:
-        """Whether the job has ended."""
-        return self.kind == "status" and self.data["status"] in TERMINAL
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +37,7 @@ class LiveJob:
         self.accepted_at = time.monotonic()
         self.brought_by = trace.get_current_span().get_span_context()
         self.ended_at: float | None = None
+        self.is_lost = False  # another server has it by now
         self._lock = threading.Lock()
         self._events: deque[Event] = deque()
         self._kept_bytes = 0
@@ -77,11 +52,21 @@ class LiveJob:
 
     def tell(self, kind: str, /, **data: Any) -> None:
         """Add an event; nothing is told of a job that has ended."""
+        self._add(lambda: Event(attempt=self._attempt, number=self._told, kind=kind, data={"at": time.time(), **data}))
+
+    def repeat(self, event: Event) -> None:
+        """Add an event that another server told of its job."""
+        if event.kind == "expansion":
+            told = {name: value for name, value in event.data.items() if name != "at"}
+            self.row = replace(self.row, request={**self.row.request, "expansion": told})
+        self._add(lambda: event)
+
+    def _add(self, make: Callable[[], Event]) -> None:
         with self._lock:
             if self.ended_at is not None:
                 return  # nobody follows it beyond its end
-            event = Event(attempt=self._attempt, number=self._told, kind=kind, data={"at": time.time(), **data})
-            self._told += 1
+            event = make()
+            self._attempt, self._told = event.attempt, event.number + 1
             self._keep(event)
             if event.is_last:
                 self.ended_at = time.monotonic()
@@ -90,6 +75,17 @@ class LiveJob:
             listen(self, event)
         for one in waiting:
             with suppress(RuntimeError):  # that loop is closed, and its client with it
+                one.loop.call_soon_threadsafe(one.changed.set)
+
+    def lose(self) -> None:
+        """Have it end here without an event, as another server has it by now; who follows it is to follow it there."""
+        with self._lock:
+            self.is_lost = True
+            self.ended_at = time.monotonic()
+            waiting = list(self._waiting)
+        self.cancel_asked.set()
+        for one in waiting:
+            with suppress(RuntimeError):
                 one.loop.call_soon_threadsafe(one.changed.set)
 
     @property
@@ -123,16 +119,16 @@ class LiveJob:
                     last = event.attempt, event.number
                     if event.is_last:
                         return
-                if self.ended_at is not None and not self.events_after(last):
-                    return  # the client had seen the end
+                if self.is_lost or (self.ended_at is not None and not self.events_after(last)):
+                    return  # or the client had seen the end
                 await changed.wait()
 
-    async def end(self) -> Event:
-        """The last event, when it is there."""
+    async def end(self) -> Event | None:
+        """The last event, when it is there; None if another server has the job by now."""
         with self._changes(for_end=True) as changed:
             if self.ended_at is None:
                 await changed.wait()
-            return self._events[-1]
+            return None if self.is_lost else self._events[-1]
 
     @contextmanager
     def _changes(self, *, for_end: bool) -> Iterator[asyncio.Event]:
@@ -145,11 +141,3 @@ class LiveJob:
         finally:
             with self._lock:
                 self._waiting.discard(waiter)
-
-
-def parse_event_id(text: str) -> tuple[int, int] | None:
-    """Attempt and number of an event's id; None if it is none of ours."""
-    parts = text.split("-")
-    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
-        return None
-    return int(parts[0]), int(parts[1])

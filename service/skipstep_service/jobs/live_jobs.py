@@ -14,7 +14,7 @@ class LiveJobs:
     """By id. Of those that have ended, events are kept for `ttl_s`, and not more than `max_bytes` of them in all."""
 
     def __init__(self, *, ttl_s: float = 300.0, max_bytes: int = 64 * 2**20) -> None:
-        self._ttl_s = ttl_s
+        self.ttl_s = ttl_s
         self._max_bytes = max_bytes
         self._jobs: dict[str, LiveJob] = {}
         self._looked_at = float("-inf")
@@ -31,6 +31,11 @@ class LiveJobs:
     def get(self, job_id: str) -> LiveJob | None:
         """A job, if it is here."""
         return self._jobs.get(job_id)
+
+    def not_ended(self) -> list[LiveJob]:
+        """Those that wait or run."""
+        with self._lock:
+            return [job for job in self._jobs.values() if job.ended_at is None]
 
     def add(self, job: LiveJob) -> None:
         """Keep a job, and forget those that ended long ago or take too much."""
@@ -51,6 +56,6 @@ class LiveJobs:
         ended = sorted((job.ended_at, key) for key, job in self._jobs.items() if job.ended_at is not None)
         excess = sum(self._jobs[key].kept_bytes for _, key in ended) - self._max_bytes
         for ended_at, key in ended:
-            if now - ended_at <= self._ttl_s and excess <= 0:
+            if now - ended_at <= self.ttl_s and excess <= 0:
                 break
             excess -= self._jobs.pop(key).kept_bytes

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from ..errors import NotFoundError
-from ..jobs.live import LiveJob, parse_event_id
+from ..jobs.events import parse_event_id
+from ..jobs.live import LiveJob
 from ..jobs.states import SUCCEEDED
 from ..keys import Owner
 from ..store.job_store import JobRow
@@ -30,11 +30,8 @@ LAST = 999_999_999  # behind every event of an attempt
 async def _found(request: Request, job_id: JobId, owner: Owner) -> tuple[JobRow, LiveJob | None]:
     """The job, found before the stream begins: once it has, it is too late for a 404."""
     service = service_of(request)
-    live = service.live(job_id)
     row = await asyncio.to_thread(service.get, job_id, owner=owner)
-    if live is None and not row.is_done:
-        raise NotFoundError("another server process has this job; poll it instead")
-    return row, live
+    return row, service.live(row)
 
 
 @router.get("/{job_id}/events", response_class=EventSourceResponse, response_description=_EVENTS)

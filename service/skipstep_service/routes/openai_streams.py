@@ -13,7 +13,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.types import Receive, Scope, Send
 
 from ..errors import ApiError
-from ..jobs.live import Event
+from ..jobs.events import Event
 from ..service import JobService
 from .openai_shape import error_body
 from .waiting import Awaited, events_of, made_by

@@ -91,13 +91,13 @@ async def delete_video(request: Request, job_id: JobId, owner: Owner) -> dict[st
     row = await asyncio.to_thread(_video, service, job_id, owner)
     if not row.is_done:
         await asyncio.to_thread(service.cancel, job_id, owner=owner)
-        await _until_ended(service, job_id)
+        await _until_ended(service, row)
     await asyncio.to_thread(service.delete, job_id, owner=owner)
     return {"id": job_id, "object": "video.deleted", "deleted": True}
 
 
-async def _until_ended(service: JobService, job_id: str) -> None:
-    live = service.live(job_id)
+async def _until_ended(service: JobService, row: JobRow) -> None:
+    live = service.live(row)
     if live is None:
         return
 
@@ -120,7 +120,7 @@ def _video(service: JobService, job_id: str, owner: str) -> JobRow:
 
 def video_answer(row: JobRow, service: JobService) -> dict[str, Any]:
     """A clip as OpenAI's clients read it."""
-    asked, live = row.request, service.live(row.id)
+    asked, live = row.request, service.live(row)
     report = ((row.result or {}).get("images") or [{}])[0]
     width, height = (report.get(name) or asked[name] for name in ("width", "height"))
     status = _STATUS.get(row.status, "failed")

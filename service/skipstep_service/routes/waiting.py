@@ -9,10 +9,12 @@ from typing import Any
 
 from fastapi import Request
 
-from ..errors import ClientLeftError, ConflictError, JobEndedError
+from ..errors import ClientLeftError, JobEndedError
 from ..jobs.bodies import ImageJob, VideoJob
-from ..jobs.live import Event, LiveJob
+from ..jobs.events import Event
+from ..jobs.live import LiveJob
 from ..jobs.states import CANCELED, EXPIRED, SUCCEEDED
+from ..service import JobService
 from ..store.job_store import JobRow
 from .jobs import accept, service_of
 from .leaving import left
@@ -22,6 +24,7 @@ from .leaving import left
 class Awaited:
     """A job that a request waits for. One that an earlier request began is not its own: others may wait for it."""
 
+    service: JobService
     row: JobRow
     live: LiveJob | None  # None if the job has ended, and its events are gone
     is_own: bool
@@ -38,6 +41,35 @@ class Awaited:
         if self.is_own and self.live is not None and self.live.ended_at is None:
             self.live.cancel_asked.set()
 
+    async def events(self) -> AsyncIterator[Event]:
+        """Events of the job up to its end, wherever it runs.
+
+        Raises:
+            JobEndedError: if it was deleted meanwhile.
+        """
+        live, last, row = self.live, None, self.row
+        while live is not None:
+            async for event in live.follow(last):
+                yield event
+                if event.is_last:
+                    return
+                last = event.attempt, event.number
+            found = await asyncio.to_thread(self.service.store.get, row.id)
+            if found is None:
+                raise JobEndedError("the job was deleted", code=CANCELED, status=409)
+            row = found
+            live = None if row.is_done else self.service.live(row)  # another server has it by now
+        yield _end_of(row)
+
+    async def end(self) -> Event:
+        """The last of them.
+
+        Raises:
+            JobEndedError: if it was deleted meanwhile.
+        """
+        end = None if self.live is None else await self.live.end()
+        return end or [event async for event in self.events()][-1]
+
 
 async def accept_awaited(
     request: Request, body: ImageJob | VideoJob, *, owner: str, idempotency_key: str | None
@@ -45,13 +77,11 @@ async def accept_awaited(
     """Keep a job, to wait for it.
 
     Raises:
-        ApiError: if it is not accepted, or another process of the server has it.
+        ApiError: if it is not accepted.
     """
     row, is_known = await accept(request, body, owner=owner, idempotency_key=idempotency_key)
-    live = service_of(request).live(row.id)
-    if live is None and not row.is_done:
-        raise ConflictError(f"another server process has this job; poll /v1/jobs/{row.id}")
-    return Awaited(row=row, live=live, is_own=not is_known)
+    service = service_of(request)
+    return Awaited(service=service, row=row, live=service.live(row), is_own=not is_known)
 
 
 async def result_of(request: Request, awaited: Awaited) -> dict[str, Any]:
@@ -61,9 +91,7 @@ async def result_of(request: Request, awaited: Awaited) -> dict[str, Any]:
         JobEndedError: if it made nothing.
         ClientLeftError: if the client left, which ends the job.
     """
-    if awaited.live is None:
-        return made_by(_end_of(awaited.row))
-    ended = asyncio.ensure_future(awaited.live.end())
+    ended = asyncio.ensure_future(awaited.end())
     gone = asyncio.ensure_future(left(request))
     try:
         await asyncio.wait((ended, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -78,10 +106,7 @@ async def result_of(request: Request, awaited: Awaited) -> dict[str, Any]:
 
 async def events_of(awaited: Awaited, *, pause_s: float) -> AsyncIterator[Event | None]:
     """Events of the job up to its end, and None whenever so many seconds brought none."""
-    if awaited.live is None:
-        yield _end_of(awaited.row)
-        return
-    events = awaited.live.follow(None)
+    events = awaited.events()
     coming = asyncio.ensure_future(anext(events, None))
     try:
         while True:

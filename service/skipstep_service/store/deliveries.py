@@ -13,6 +13,7 @@ from .tables import deliveries, jobs
 from .writer import Writer
 
 _MAX_ERROR = 500
+_TRY_S = 90.0  # more than the longest timeout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,7 @@ def expect(connection: sa.Connection, job_id: str, request: dict[str, Any]) -> N
         connection.execute(deliveries.insert().values(job_id=job_id, url=webhook["url"], attempts=0))
 
 
-def fall_due(which: sa.ColumnElement[bool], *, now: float | sa.BindParameter[float]) -> sa.Update:
+def fall_due(which: sa.ColumnElement[bool], *, now: float | sa.ColumnElement[float]) -> sa.Update:
     """For the transaction that ends jobs: those of them that have ended are told of from now on, once."""
     ended = sa.select(jobs.c.id).where(which, jobs.c.status.in_(TERMINAL))
     is_new = [
@@ -41,18 +42,25 @@ def fall_due(which: sa.ColumnElement[bool], *, now: float | sa.BindParameter[flo
 
 
 class Deliveries:
-    """Reads and writes the rows; may be used from all threads."""
+    """Reads and writes the rows; may be used from all threads. With `shares`, other servers deliver from them, too."""
 
-    def __init__(self, engine: sa.Engine, writer: Writer) -> None:
+    def __init__(self, engine: sa.Engine, writer: Writer, *, shares: bool = False) -> None:
         self._engine = engine
         self._writer = writer
+        self._shares = shares
 
     def due(self, *, now: float, limit: int) -> list[Delivery]:
-        """Those to be tried now, the oldest first."""
+        """Those to be tried now, the oldest first. Other servers find them no more, for as long as a try may take."""
         row = (deliveries.c.job_id, deliveries.c.url, deliveries.c.attempts)
         asked = sa.select(*row).where(deliveries.c.next_at <= now).order_by(deliveries.c.next_at).limit(limit)
-        with self._engine.connect() as connection:
-            return [Delivery(**found) for found in connection.execute(asked).mappings()]
+        if not self._shares:
+            with self._engine.connect() as connection:
+                return [Delivery(**found) for found in connection.execute(asked).mappings()]
+        with self._engine.begin() as connection:
+            found = connection.execute(asked.with_for_update(skip_locked=True)).mappings().all()
+            own = deliveries.c.job_id.in_([one["job_id"] for one in found])
+            connection.execute(deliveries.update().where(own).values(next_at=now + _TRY_S))
+            return [Delivery(**one) for one in found]
 
     def delivered(self, job_id: str, *, now: float) -> Future[None]:
         """Note that the receiver has it."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,44 +12,33 @@ import sqlalchemy as sa
 from ..errors import KeyReusedError
 from ..jobs.states import CANCELED, CANCELING, FAILED, MAX_ATTEMPTS, QUEUED, RUNNING, TERMINAL
 from .deliveries import Deliveries, expect, fall_due
-from .statements import ACCEPT, BEGIN, FALL_DUE, FINISH, GET
+from .leases import Holder, Leases
+from .rows import JobRow, columns_of, crashed, json_of, row_of
+from .shared_events import SharedEvents
+from .statements import ACCEPT, BEGIN, FALL_DUE, FINISH, GET, LEASE
 from .tables import jobs
 from .writer import Writer
 
-
-@dataclass(frozen=True, kw_only=True)
-class JobRow:
-    """A job as the database has it; times are seconds since 1970."""
-
-    id: str
-    owner: str
-    kind: str
-    status: str
-    priority: int
-    request: dict[str, Any]
-    result: dict[str, Any] | None
-    error: dict[str, Any] | None
-    attempts: int
-    idempotency_key: str | None
-    request_sha256: str
-    created_at: float
-    deadline_at: float
-    started_at: float | None
-    finished_at: float | None
-
-    @property
-    def is_done(self) -> bool:
-        """Whether it is in a state that it does not leave."""
-        return self.status in TERMINAL
+__all__ = ["JobRow", "JobStore"]
+_LEASED = ("leased_by", "leased_until", "lease")
+_ONE_OF_A_KEY = sa.text("select pg_advisory_xact_lock(hashtextextended(:text, 0))")
 
 
 class JobStore:
-    """Reads and writes job rows; may be used from all threads."""
+    """Reads and writes job rows; may be used from all threads.
 
-    def __init__(self, engine: sa.Engine) -> None:
+    With a `holder` other servers use the same database, and `leases` says who has which job. Writes of a job that have
+    a `lease` are made if it is still the job's.
+    """
+
+    def __init__(self, engine: sa.Engine, holder: Holder | None = None, *, max_attempts: int = MAX_ATTEMPTS) -> None:
         self._engine = engine
+        self._max_attempts = max_attempts
         self._writer = Writer(engine)
-        self.deliveries = Deliveries(engine, self._writer)
+        self._accepted = ACCEPT if holder is None else jobs.insert().values(holder.first())
+        self.leases = None if holder is None else Leases(engine, self._writer, holder)
+        self.events = SharedEvents(engine, self._writer)
+        self.deliveries = Deliveries(engine, self._writer, shares=holder is not None)
 
     def close(self) -> None:
         """Finish what was submitted, and end."""
@@ -67,6 +55,8 @@ class JobStore:
 
         def change(connection: sa.Connection) -> tuple[JobRow, bool]:
             if row.idempotency_key is not None:
+                if self.leases is not None:  # or two servers would both find that there is none
+                    connection.execute(_ONE_OF_A_KEY, {"text": f"{row.owner}:{row.idempotency_key}"})
                 same = sa.and_(jobs.c.owner == row.owner, jobs.c.idempotency_key == row.idempotency_key)
                 known = connection.execute(sa.select(jobs).where(same)).mappings().first()
                 if known is not None:
@@ -75,21 +65,33 @@ class JobStore:
                             "this Idempotency-Key came with another request before; use a new key for a new request",
                             details={"job_id": known["id"]},
                         )
-                    return _row(known), True
-            connection.execute(ACCEPT, _plain(row))
+                    return row_of(known), True
+            if self.leases is None:
+                connection.execute(self._accepted, columns_of(row))
+                expect(connection, row.id, row.request)
+                return row, False
+            first = {name: value for name, value in columns_of(row).items() if name not in _LEASED}
+            connection.execute(self._accepted, first)
             expect(connection, row.id, row.request)
-            return row, False
+            return replace(row, lease=0 if self.leases.holder.hands_over else 1), False
 
         return self._writer.submit(change)
 
-    def begin(self, ids: Sequence[str], *, now: float) -> Future[None]:
-        """Note that jobs run, for one more attempt; not those that were canceled meanwhile."""
-        return self._write((BEGIN, [{"job": one, "now": now} for one in ids]))
+    def begin(self, rows: Sequence[JobRow], *, now: float) -> Future[set[str]]:
+        """Note that jobs run, for one more attempt; not those that were canceled meanwhile, or that another has."""
 
-    def keep_request(self, job_id: str, request: dict[str, Any]) -> Future[None]:
+        def change(connection: sa.Connection) -> set[str]:
+            asked = [(row.id, {"job": row.id, "held": row.lease, "now": now}) for row in rows]
+            return {job for job, which in asked if connection.execute(BEGIN, which).rowcount}
+
+        return self._writer.submit(change)
+
+    def keep_request(self, job_id: str, request: dict[str, Any], *, lease: int | None = None) -> Future[None]:
         """Keep what a job that waits has become; one that does not is left as it is."""
         waiting = sa.and_(jobs.c.id == job_id, jobs.c.status == QUEUED)
-        return self._write((jobs.update().where(waiting).values(request=_json(request)), {}))
+        if lease is not None:
+            waiting = sa.and_(waiting, jobs.c.lease == lease)
+        return self._write((jobs.update().where(waiting).values(request=json_of(request)), {}))
 
     def cancel(self, job_id: str, *, now: float) -> Future[JobRow | None]:
         """Note that a job is not wanted any more: at once if it waits, else it is about to end."""
@@ -101,7 +103,7 @@ class JobStore:
             connection.execute(jobs.update().where(running).values(status=CANCELING))
             connection.execute(FALL_DUE, {"job": job_id, "now": now})
             found = connection.execute(GET, {"job": job_id}).mappings().first()
-            return None if found is None else _row(found)
+            return None if found is None else row_of(found)
 
         return self._writer.submit(change)
 
@@ -114,26 +116,38 @@ class JobStore:
         result: dict[str, Any] | None = None,
         error: dict[str, Any] | None = None,
         is_told: bool = True,
-    ) -> Future[None]:
-        """Note how a job ended, and if `is_told` have its webhook delivered; one that has ended stays as it is."""
+        lease: int | None = None,
+    ) -> Future[bool]:
+        """Note how a job ended, and if `is_told` have its webhook delivered; one that has ended stays as it is.
+
+        False if another server has it by now.
+        """
         which = {"job": job_id, "now": now}
-        end = {"end": status, "made": _json(result), "problem": _json(error)}
-        due = [(FALL_DUE, which)] if is_told else []
-        return self._write((FINISH, {**which, **end}), *due)
+        end = {"end": status, "made": json_of(result), "problem": json_of(error), "held": lease}
+
+        def change(connection: sa.Connection) -> bool:
+            is_ended = bool(connection.execute(FINISH, {**which, **end}).rowcount)
+            if is_told:
+                connection.execute(FALL_DUE, which)
+            return is_ended or lease is None or connection.scalar(LEASE, {"job": job_id}) == lease
+
+        return self._writer.submit(change)
 
     def put_back(self, *, now: float) -> Future[list[JobRow]]:
         """After a crash: what ran waits again, or has failed the third time; what was canceled is. All that wait."""
 
         def change(connection: sa.Connection) -> list[JobRow]:
-            gone = {"code": "worker_crashed", "message": f"the server ended {MAX_ATTEMPTS} times while this job ran"}
-            failed = sa.and_(jobs.c.status == RUNNING, jobs.c.attempts >= MAX_ATTEMPTS)
-            connection.execute(jobs.update().where(failed).values(status=FAILED, finished_at=now, error=_json(gone)))
+            most = self._max_attempts
+            failed = sa.and_(jobs.c.status == RUNNING, jobs.c.attempts >= most)
+            connection.execute(
+                jobs.update().where(failed).values(status=FAILED, finished_at=now, error=json_of(crashed(most)))
+            )
             connection.execute(jobs.update().where(jobs.c.status == RUNNING).values(status=QUEUED))
             canceling = jobs.c.status == CANCELING
             connection.execute(jobs.update().where(canceling).values(status=CANCELED, finished_at=now))
             connection.execute(fall_due(sa.true(), now=now))
             waiting = sa.select(jobs).where(jobs.c.status == QUEUED).order_by(jobs.c.created_at, jobs.c.id)
-            return [_row(found) for found in connection.execute(waiting).mappings()]
+            return [row_of(found) for found in connection.execute(waiting).mappings()]
 
         return self._writer.submit(change)
 
@@ -186,18 +200,4 @@ class JobStore:
 
     def _read(self, asked: Any, parameters: dict[str, Any] | None = None) -> list[JobRow]:
         with self._engine.connect() as connection:
-            return [_row(found) for found in connection.execute(asked, parameters).mappings()]
-
-
-def _json(value: dict[str, Any] | None) -> str | None:
-    return None if value is None else json.dumps(value, allow_nan=False)
-
-
-def _plain(row: JobRow) -> dict[str, Any]:
-    return {**vars(row), **{name: _json(getattr(row, name)) for name in ("request", "result", "error")}}
-
-
-def _row(found: Any) -> JobRow:
-    decode: Callable[[str | None], Any] = lambda text: None if text is None else json.loads(text)  # noqa: E731
-    read = {name: decode(found[name]) for name in ("request", "result", "error")}
-    return JobRow(**{**found, **read})
+            return [row_of(found) for found in connection.execute(asked, parameters).mappings()]

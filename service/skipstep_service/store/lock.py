@@ -1,10 +1,12 @@
-"""One server for one store: a second would take the jobs that the first runs for those of a crash."""
+"""One server for one SQLite store, and one of a name for PostgreSQL's: a second would take the first's jobs for those
+of a crash."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from pathlib import Path
+from zlib import crc32
 
 import sqlalchemy as sa
 import structlog
@@ -20,11 +22,13 @@ log = structlog.get_logger()
 class StoreLock:
     """Held by a process until it closes it, or ends in whatever way.
 
-    On SQLite it is a lock on a file beside the database, on PostgreSQL an advisory lock of a session.
+    On SQLite it is a lock on a file beside the database, on PostgreSQL an advisory lock of a session, and nothing for a
+    server without a name.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, name: str | None = None) -> None:
         self._engine = engine
+        self._name = name
         self._file: FileLock | None = None
         self._session: sa.Connection | None = None
 
@@ -41,7 +45,7 @@ class StoreLock:
             path = Path(database).with_name(f"{Path(database).name}.lock")
             self._file = FileLock(path, thread_local=False)
             self._until(self._lock_file, timeout_s)
-        else:
+        elif self._name is not None:
             self._until(self._lock_session, timeout_s)
 
     def check(self) -> None:
@@ -75,7 +79,11 @@ class StoreLock:
         while not is_locked():
             if time.monotonic() >= end:
                 shown = self._engine.url.render_as_string(hide_password=True)
-                raise OptionError(f"another server has the store {shown}; end it, or give this one another store")
+                named = "" if self._name is None else f" as {self._name}"
+                raise OptionError(
+                    f"another server has the store {shown}{named}; end it, or give this one another "
+                    f"{'store' if self._name is None else 'SKIPSTEP_SERVER_ID'}"
+                )
             if not is_told:
                 log.warning("another server has the store; waiting for it to end", timeout_s=timeout_s)
                 is_told = True
@@ -91,7 +99,8 @@ class StoreLock:
 
     def _lock_session(self) -> bool:
         session = self._engine.connect()
-        is_locked = bool(session.scalar(sa.select(sa.func.pg_try_advisory_lock(_POSTGRESQL_KEY))))
+        key = crc32(str(self._name).encode()) >> 1  # an integer of 32 bits with a sign, there
+        is_locked = bool(session.scalar(sa.select(sa.func.pg_try_advisory_lock(_POSTGRESQL_KEY, key))))
         session.rollback()  # the lock is the session's, and not the transaction's
         if is_locked:
             session.detach()  # or the pool would keep it open

@@ -8,11 +8,13 @@ import time
 import sqlalchemy as sa
 import structlog
 
+from ..jobs.ids import new_job_id
 from .job_store import JobStore
 from .results import ResultStore
 
 _AT_ONCE = 100
 _EVERY_S = 60.0
+_YOUNG_S = 3600.0
 log = structlog.get_logger()
 
 
@@ -43,6 +45,7 @@ class Sweeper:
     def sweep(self, *, now: float) -> int:
         """Delete what is too old or too much; how many jobs that were."""
         deleted = 0
+        self._store.events.forget(now - self._ttl_s).result()
         while old := self._store.finished_before(now - self._ttl_s, limit=_AT_ONCE):
             deleted += self._delete([row.id for row in old])
         if self._max_bytes is not None:
@@ -54,8 +57,13 @@ class Sweeper:
         return deleted
 
     def sweep_orphans(self) -> int:
-        """Delete files of jobs that were never accepted, because the process ended before; how many jobs that were."""
-        orphans = [job for job in self._results.jobs() if self._store.get(job) is None]
+        """Delete files of jobs that were never accepted, because the process ended before; how many jobs that were.
+
+        Where servers share the store, those that another may be about to accept stay.
+        """
+        latest = new_job_id(time.time() - _YOUNG_S) if self._store.leases is not None else None
+        old = [job for job in self._results.jobs() if latest is None or job < latest]
+        orphans = [job for job in old if self._store.get(job) is None]
         for job in orphans:
             self._results.delete(job)
         return len(orphans)

@@ -25,10 +25,15 @@ jobs = sa.Table(
     sa.Column("deadline_at", sa.Double, nullable=False),
     sa.Column("started_at", sa.Double),
     sa.Column("finished_at", sa.Double),
+    # which of several servers has it, until when by the database's clock, and how often it changed hands
+    sa.Column("leased_by", sa.String(64)),
+    sa.Column("leased_until", sa.Double),
+    sa.Column("lease", sa.Integer, nullable=False, server_default="0"),
     sa.UniqueConstraint("owner", "idempotency_key", name="uq_jobs_idempotency"),
     sa.Index("ix_jobs_owner_created", "owner", "created_at", "id"),
     sa.Index("ix_jobs_status", "status"),
     sa.Index("ix_jobs_finished", "finished_at"),
+    sa.Index("ix_jobs_leased", "leased_by"),
 )
 
 deliveries = sa.Table(  # of webhooks; at most one of a job, which ends once
@@ -42,4 +47,16 @@ deliveries = sa.Table(  # of webhooks; at most one of a job, which ends once
     sa.Column("given_up_at", sa.Double),
     sa.Column("last_error", sa.Text),
     sa.Index("ix_deliveries_next", "next_at"),
+)
+
+events = sa.Table(  # of jobs, for servers that do not have them; not kept for long, nor through a crash of the database
+    "events",
+    metadata,
+    sa.Column("job_id", sa.String(40), primary_key=True),
+    sa.Column("attempt", sa.SmallInteger, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("data", sa.Text, nullable=False),  # JSON
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Index("ix_events_at", "at"),
 )

@@ -7,7 +7,6 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import structlog
@@ -46,7 +45,7 @@ class Finisher:
 
     def succeed(self, job: LiveJob, made: Sequence[Made], figures: dict[str, Any]) -> Future[None]:
         """Keep what a job made, and end it."""
-        return self._pool.submit(self._succeed, job, made, figures)
+        return self._submit(self._succeed, job, made, figures)
 
     def fail(self, job: LiveJob, error: BaseException) -> Future[None]:
         """End a job with an error."""
@@ -57,20 +56,27 @@ class Finisher:
 
     def end(self, job: LiveJob, status: str, *, error: dict[str, Any] | None = None) -> Future[None]:
         """End a job that made nothing."""
-        return self._pool.submit(self._end, job, status, error)
+        return self._submit(self._end, job, status, error)
 
     def keep_request(self, job: LiveJob, request: dict[str, Any], go_on: Callable[[], None]) -> None:
         """Keep what a waiting job has become, and go on with it; when the server ends, it is left as it was."""
 
         def keep() -> None:
-            self._until_written(lambda: self._store.keep_request(job.row.id, request).result())
+            self._until_written(lambda: self._store.keep_request(job.row.id, request, lease=job.row.lease).result())
             try:
                 go_on()
             except Exception as error:  # noqa: BLE001 - it is this job's
                 self.fail(job, error)
 
-        with suppress(RuntimeError):  # it is closed
-            self._pool.submit(keep)
+        self._submit(keep)
+
+    def _submit(self, what: Callable[..., None], *given: Any) -> Future[None]:
+        try:
+            return self._pool.submit(what, *given)
+        except RuntimeError:  # it is closed, and the job left to the next start, or to another server
+            left: Future[None] = Future()
+            left.cancel()
+            return left
 
     def _succeed(self, job: LiveJob, made: Sequence[Made], figures: dict[str, Any]) -> None:
         started = time.perf_counter()
@@ -95,9 +101,11 @@ class Finisher:
     ) -> None:
         def write() -> None:
             is_told = job.row.request.get("webhook") is not None
-            self._store.finish(
-                job.row.id, status, now=time.time(), result=result, error=error, is_told=is_told
-            ).result()
+            written = self._store.finish(
+                job.row.id, status, now=time.time(), result=result, error=error, is_told=is_told, lease=job.row.lease
+            )
+            if not written.result():
+                job.lose()
 
         self._until_written(write)
         job.tell(

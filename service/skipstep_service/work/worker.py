@@ -12,6 +12,7 @@ from ..engines.protocol import Engine, Rows
 from ..jobs.live import LiveJob
 from ..jobs.states import CANCELED, EXPIRED, RUNNING
 from ..store.job_store import JobStore
+from ..store.probe import STORE_DOWN
 from .estimates import Estimates
 from .finisher import Finisher
 from .queue import JobQueue, Waiting
@@ -122,9 +123,12 @@ class Worker:
         if not beginning:
             return
         # on disk before they run, so that one that kills the process is not tried for ever; a full disk is no reason
-        self._store.begin([one.job.row.id for one in beginning], now=time.time()).exception()
+        noted = self._store.begin([one.job.row for one in beginning], now=time.time())
+        begun = None if noted.exception() is not None else noted.result()
         for one in beginning:
             job = one.job
+            if begun is not None and job.row.id not in begun and self._is_gone(job):
+                continue
             job.begin_attempt(job.row.attempts + 1)
             job.tell("status", status=RUNNING)
             try:
@@ -145,6 +149,17 @@ class Worker:
         else:
             return False
         return True
+
+    def _is_gone(self, job: LiveJob) -> bool:
+        """Whether a job that could not be begun is another server's by now, and not just canceled."""
+        try:
+            row = self._store.get(job.row.id)
+        except STORE_DOWN:
+            return False
+        is_gone = row is None or row.lease != job.row.lease
+        if is_gone:
+            job.lose()
+        return is_gone
 
     def _drop_unwanted_waiting(self) -> None:
         now = time.time()

@@ -16,6 +16,9 @@ Store = Annotated[
 ]
 Results = Annotated[str | None, typer.Option(help="Of files: a folder or an fsspec URL; skipstep-results.")]
 Engine = Annotated[str | None, typer.Option(help="skipstep, or dummy, which draws nothing, to try clients with.")]
+Ray = Annotated[
+    bool, typer.Option("--ray", help="Serve on a Ray cluster with its head on this machine (docs/scale-out.md).")
+]
 OpenApi = Annotated[bool, typer.Option("--openapi", help="Print the schema of the API, and end.")]
 NewKey = Annotated[str | None, typer.Option(help="Print a new API key of this name, and what to set, and end.")]
 
@@ -26,6 +29,7 @@ def serve(
     store: Store = None,
     results: Results = None,
     engine: Engine = None,
+    ray: Ray = False,
     openapi: OpenApi = False,
     new_key: NewKey = None,
 ) -> None:
@@ -55,4 +59,7 @@ def serve(
 
         for file in settings.loras.values():
             check_lora(Path(file))  # the worker would say so in a traceback
-    serving.serve(settings)
+    if ray:
+        serving.serve_on_ray(settings)
+    else:
+        serving.serve(settings)
