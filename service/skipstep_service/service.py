@@ -33,6 +33,7 @@ from .work.queue import JobQueue, Waiting
 from .work.room import Room
 from .work.worker import Worker
 
+_CLOSING_S = 3.0  # for what the engine still does in the background
 log = structlog.get_logger()
 
 
@@ -181,6 +182,7 @@ class JobService:
             else:
                 self._give_back(running)
         self.finisher.close()
+        self._engine.close(_CLOSING_S)
         if self._sharing is not None:
             self._sharing.stop()
         if self._webhooks is not None:

@@ -21,6 +21,7 @@ from .asked import image_requests, video_request
 from .models import NO_COMPILER, KeptModels, Loras, ServedModel, family_of, load
 from .protocol import Task
 from .rows import DiffusionRows, Drawn
+from .shared_graphs import ServerGraphs
 from .warming import warm_up
 
 
@@ -51,6 +52,7 @@ class DiffusionEngine:
         self._plans = None if settings.plans is None else Path(settings.plans)
         self._models = KeptModels(self._load, most=settings.max_models)
         self._alone = itertools.count()
+        self._graphs = None if settings.compiled is None else ServerGraphs(settings)
 
     def tasks(self, kind: str, request: dict[str, Any], pictures: dict[str, bytes]) -> list[Task]:
         """A row for each picture, or one for a clip.
@@ -100,6 +102,20 @@ class DiffusionEngine:
         """Load the first model, and those with sizes that are to be ready; the others come when they are asked for."""
         logging.captureWarnings(True)
         self._models.get(next(iter(self._settings.models)))
+        if self._graphs is None:
+            self._warm_shapes()
+        else:
+            with self._graphs.warming(
+                {shape.model: self._models.get(shape.model) for shape in self._settings.warm_shapes}
+            ):
+                self._warm_shapes()
+
+    def close(self, timeout_s: float) -> None:
+        """Wait for what is brought to other servers."""
+        if self._graphs is not None:
+            self._graphs.close(timeout_s)
+
+    def _warm_shapes(self) -> None:
         for shape in self._settings.warm_shapes:
             warm_up(
                 self._models.get(shape.model),
@@ -133,7 +149,9 @@ class DiffusionEngine:
         self._models.let_go(model)
 
     def _load(self, name: str) -> ServedModel:
-        model = load(self._settings.models[name], device=self._settings.device, dtype=self._settings.dtype)
+        source, settings = self._settings.models[name], self._settings
+        store = None if self._graphs is None else self._graphs.store
+        model = load(source, device=settings.device, dtype=settings.dtype, store=store)
         if model.loaded.is_demo:
             torch.set_num_threads(1)  # its operations are too small to share
         return model

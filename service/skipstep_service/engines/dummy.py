@@ -49,6 +49,9 @@ class DummyEngine:
         """An empty batch."""
         return DummyRows(self.step_s)
 
+    def close(self, timeout_s: float) -> None:
+        """Nothing goes on in the background."""
+
 
 @dataclass(slots=True)
 class _Row:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from skipstep.compile import Compiler, default_kernels, default_store
+from skipstep.compile import Compiler, GraphStore, default_kernels
 from skipstep.deepcache import CalibrationMemory, SplitMaker, live_split
 from skipstep.engine.models import DEMO, DEMO_SD15, DEMO_SVD, FAMILIES, LoadedModel, load_model
 from skipstep.engine.preview import PreviewMap
@@ -36,6 +36,7 @@ class ServedModel:
     compilers: dict[str, Compiler] = field(default_factory=dict)
     fitting: dict[Hashable, int] = field(default_factory=dict)  # rows of a pass that fit into memory
     loras: Loras = ()
+    store: GraphStore | None = None  # of compiled graphs; the user's if None
     _previews: PreviewMap | None = None
 
     def own(self) -> LoadedModel:
@@ -54,7 +55,7 @@ class ServedModel:
             return live_split
         if compiler not in self.compilers:
             default_kernels().use()
-            self.compilers[compiler] = Compiler(compiler, store=default_store())
+            self.compilers[compiler] = Compiler(compiler, store=self.store)
         return self.compilers[compiler]
 
     def size_of(self, width: int | None, height: int | None, frames: int | None) -> tuple[int, int, int]:
@@ -107,13 +108,14 @@ def family_of(source: str) -> str:
     return FAMILIES[kind]
 
 
-def load(source: str, *, device: str, dtype: str) -> ServedModel:
+def load(source: str, *, device: str, dtype: str, store: GraphStore | None = None) -> ServedModel:
     """Load a model.
 
     Raises:
         as `skipstep.engine.load_model`.
     """
-    return ServedModel(loaded=load_model(source, device=device, dtype=dtype, families=(family_of(source),)))
+    loaded = load_model(source, device=device, dtype=dtype, families=(family_of(source),))
+    return ServedModel(loaded=loaded, store=store)
 
 
 class KeptModels:

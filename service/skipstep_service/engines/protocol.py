@@ -91,7 +91,7 @@ class Rows(Protocol):
 
 
 class Engine(Protocol):
-    """Draws what jobs ask for. All but `tasks` and `let_go` is called by the worker's thread alone."""
+    """Draws what jobs ask for. All but `tasks`, `let_go` and `close` is called by the worker's thread alone."""
 
     def tasks(self, kind: str, request: dict[str, Any], pictures: dict[str, bytes]) -> list[Task]:
         """The rows of a job, from its request as JSON and the files that came with it.
@@ -111,4 +111,8 @@ class Engine(Protocol):
 
     def let_go(self, model: str) -> None:
         """Have a model's memory given back before another is loaded, unless it is used meanwhile."""
+        ...
+
+    def close(self, timeout_s: float) -> None:
+        """End what goes on in the background; it is left alone after that time."""
         ...

@@ -2,6 +2,7 @@
 
 from .backend import Availability, Backend, CompileOptions, PassSpec
 from .backends import BACKENDS, available_backends, new_backend
+from .bundle import KernelBundle
 from .calls import CompiledCalls
 from .compiled_unet import CompiledUNet
 from .compiler import Compiler
@@ -9,6 +10,7 @@ from .counters import CompileCounters
 from .kernels import KernelFolder, default_kernels
 from .onediff import register_with_onediff
 from .room import Cleared
+from .shared import SharedGraphs, shared_store
 from .split import CompiledSplit
 from .store import GraphStore, StoredGraph, default_store
 from .torch_compile import TorchCompileBackend
@@ -26,8 +28,10 @@ __all__ = [
     "CompiledUNet",
     "Compiler",
     "GraphStore",
+    "KernelBundle",
     "KernelFolder",
     "PassSpec",
+    "SharedGraphs",
     "StoredGraph",
     "TorchCompileBackend",
     "available_backends",
@@ -37,4 +41,5 @@ __all__ = [
     "new_backend",
     "register_with_onediff",
     "relative_error",
+    "shared_store",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 NOTE, LOCK, BAD = ".json", ".lock", ".bad"  # after the name of a graph
 MAKING = ".making-"  # before it: folders of graphs in the making
 MARKS = (NOTE, LOCK, BAD)
-_GRAPH = r"(?P<name>.+\.(pt2|blob))"
+_GRAPH = r"(?P<name>.+\.(pt2|blob|kernels))"
 _LEFT = (
     re.compile(_GRAPH + r"\.bad"),
     re.compile(re.escape(MAKING) + _GRAPH + r"-[^-]*"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -11,15 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from filelock import FileLock
 
 from ..errors import GraphNotKeptWarning, OptionError
 from ..folders import cache_folder
-from ..hashes import file_sha256
 from ._memory import raise_if_out_of_memory
 from ._names import BAD, LOCK, MAKING, MARKS, NOTE, note_of
+from ._notes import is_whole, write_note
+from .elsewhere import Elsewhere
 from .room import Cleared, clear, sweep, unless_in_use
 
 Loaded = TypeVar("Loaded")
@@ -50,17 +50,19 @@ class GraphStore:
 
     A file that is cut short, was changed, or does not load is renamed to `.bad` and made anew. Locks are the operating
     system's, so that those of a killed process are free. In a folder that cannot be written to, graphs are read without
-    a lock, and a warning says that new ones are not kept.
+    a lock, and a warning says that new ones are not kept. What is not here is looked for in `shared`, which is brought
+    what is made here.
 
     Raises:
         OptionError: if the limit is below 1.
     """
 
-    def __init__(self, folder: Path, limit: int = LIMIT) -> None:
+    def __init__(self, folder: Path, limit: int = LIMIT, *, shared: Elsewhere | None = None) -> None:
         if limit < 1:
             raise OptionError(f"the size limit of the graph cache must be 1 byte or more, got {limit}")
         self.folder = Path(folder)
         self.limit = limit
+        self._shared = shared
 
     def path(self, name: str) -> Path:
         """Where a file is, or would be."""
@@ -83,11 +85,20 @@ class GraphStore:
 
         Running out of memory says nothing of the file, and is raised.
         """
+        loaded = self._load(name, read)
+        if self._shared is None:
+            return loaded
+        if loaded is None:
+            return self._load(name, read) if self._fetch(name, self._shared) else None
+        self._shared.offer(self.path(name))
+        return loaded
+
+    def _load(self, name: str, read: Callable[[Path], Loaded]) -> Loaded | None:
         path = self.path(name)
         note = note_of(path)
         if note is None or not path.is_file():
             return None
-        if not _is_whole(path, note):
+        if not is_whole(path, note):
             self._set_aside(name)
             return None
         try:
@@ -115,12 +126,9 @@ class GraphStore:
     def put(self, name: str, made: Path, *, title: str) -> None:
         """Move a finished file in; what was not used for longest makes room."""
         with self._keeping():
-            size, sha256 = made.stat().st_size, file_sha256(made)
-            note = made.with_name(made.name + NOTE)
-            note.write_text(json.dumps({"size": size, "sha256": sha256, "title": title}))
-            self._make_room(size, besides=name)
-            shutil.move(note, self.path(name + NOTE))  # first: a file without a note would never be cleared
-            shutil.move(made, self.path(name))
+            self._move_in(name, made, title)
+            if self._shared is not None:
+                self._shared.replace(self.path(name))
 
     def write(self, name: str, data: bytes, *, title: str) -> None:
         """The same for bytes."""
@@ -146,6 +154,20 @@ class GraphStore:
             OutputError: if it cannot be deleted.
         """
         return clear(self.folder)
+
+    def _fetch(self, name: str, shared: Elsewhere) -> bool:
+        with self._keeping(), self.making(name) as folder:
+            title = shared.fetch(name, folder / name)
+            if title is not None:
+                self._move_in(name, folder / name, title)
+                return True
+        return False
+
+    def _move_in(self, name: str, made: Path, title: str) -> None:
+        note = write_note(made, title)
+        self._make_room(made.stat().st_size, besides=name)
+        shutil.move(note, self.path(name + NOTE))  # first: a file without a note would never be cleared
+        shutil.move(made, self.path(name))
 
     def _set_aside(self, name: str) -> None:
         """Out of the way, but kept for who wants to know what happened."""
@@ -178,10 +200,3 @@ class GraphStore:
                     self.path(graph.name).unlink(missing_ok=True)
                     self.path(graph.name + NOTE).unlink(missing_ok=True)
                     total -= graph.size
-
-
-def _is_whole(path: Path, note: dict[str, Any]) -> bool:
-    try:
-        return bool(path.stat().st_size == note["size"] and file_sha256(path) == note["sha256"])
-    except OSError:  # not readable, or another process made room just now
-        return False
