@@ -82,7 +82,9 @@ class Settings(BaseSettings):
     warm_shapes: tuple[WarmShape, ...] = Field(
         (), description="Sizes that are ready before the first job; with a compiler, others run without it."
     )
-    compiled: str | None = Field(None, description="Where servers share what they compiled: a folder or fsspec URL.")
+    compiled: str | None = Field(
+        None, min_length=1, description="Where servers share what they compiled: a folder or an fsspec URL."
+    )
     engine: Literal["skipstep", "dummy"] = "skipstep"
     dummy_step_s: float = Field(0.0, ge=0)
     store: str = "sqlite:///skipstep-jobs.db"

@@ -49,7 +49,7 @@ class SharedGraphs:
         OptionError: if fsspec does not know such a URL, or lacks the package for it.
     """
 
-    def __init__(self, url: str, *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, url: str, *, patience_s: float | None = None) -> None:
         try:
             import fsspec
         except ImportError as error:
@@ -59,7 +59,7 @@ class SharedGraphs:
         except (ValueError, ImportError) as error:
             raise OptionError(f"graphs are shared through a folder or an fsspec URL, got {url!r}: {error}") from error
         self.url = url
-        self._patience_s = patience_s
+        self._patience_s = PATIENCE_S if patience_s is None else patience_s
         self._is_given_up = False
         self._waiting: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._uploads = 0
