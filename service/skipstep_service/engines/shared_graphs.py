@@ -56,10 +56,8 @@ class ServerGraphs:
             log.warning("graphs were not shared in time; the next server makes them anew", timeout_s=timeout_s)
 
     def _bundle(self, models: Mapping[str, ServedModel]) -> KernelBundle:
-        shapes = self._settings.warm_shapes
-        first = models[shapes[0].model].loaded.pipe.unet
-        sizes = tuple(
-            (unet_identity(models[shape.model].loaded.pipe.unet, ""), shape.width, shape.height, shape.frames)
-            for shape in shapes
-        )
-        return KernelBundle(self.store, first.device, str(first.dtype), sizes, self._settings.max_rows)
+        sizes = []
+        for shape in self._settings.warm_shapes:
+            unet = models[shape.model].loaded.pipe.unet
+            sizes.append((unet_identity(unet, ""), str(unet.dtype), shape.width, shape.height, shape.frames))
+        return KernelBundle(self.store, unet.device, tuple(sizes), self._settings.max_rows)
