@@ -1,0 +1,1 @@
+"""A cluster of replicas as discrete events: what `simulate.py` runs."""
