@@ -3,7 +3,8 @@
     python benchmarks/service/simulate.py --full-ms 1=128 --reuse-ms 1=21 --source "who measured it" \
         --steps 30 --interval 3 --gpu-hour 2 --sizes 1,4,16,64,256,1000
     python benchmarks/service/simulate.py --timing ms.json --rate 5 --target-p95-s 10
-    python benchmarks/service/simulate.py --measure measured.json && python benchmarks/service/simulate.py --check measured.json
+    python benchmarks/service/simulate.py --measure measured.json
+    python benchmarks/service/simulate.py --check measured.json
 
 Without --sizes or --target-p95-s, one cluster is run: with --replicas, or with those of the autoscaler.
 """

@@ -100,11 +100,11 @@ def compared(measured: Measured, *, besides: Besides, mix: Sequence[float]) -> C
 
 def comparison_as_markdown(rows: Sequence[Compared]) -> str:
     """Measured, simulated and the error, of each."""
-    lines = ["| replicas | clients | | measured | simulated | error |", "|---|---|---|---|---|---|"]
-    for row in rows:
-        for name in ("pictures_per_s", "median_s", "p95_s"):
-            lines.append(
-                f"| {row.measured.replicas} | {row.measured.clients} | {name} | {getattr(row.measured, name):.3f} "
-                f"| {getattr(row, name):.3f} | {row.error(name):+.1f} % |"
-            )
-    return "\n".join(lines)
+    head = ["| replicas | clients | | measured | simulated | error |", "|---|---|---|---|---|---|"]
+    lines = [
+        f"| {row.measured.replicas} | {row.measured.clients} | {name} | {getattr(row.measured, name):.3f} "
+        f"| {getattr(row, name):.3f} | {row.error(name):+.1f} % |"
+        for row in rows
+        for name in ("pictures_per_s", "median_s", "p95_s")
+    ]
+    return "\n".join(head + lines)

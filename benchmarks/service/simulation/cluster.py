@@ -143,7 +143,8 @@ class _Run:
             job.came_at = self.env.now
             self.answers[job.number] = self.env.event()
             self.env.process(self.accept(job))
-            yield self.answers.pop(job.number)
+            yield self.answers[job.number]
+            del self.answers[job.number]
             if job.is_refused:
                 yield self.env.timeout(RETRY_S)
 

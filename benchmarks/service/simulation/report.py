@@ -137,41 +137,29 @@ def replicas_for(cluster: Cluster, crowd: Crowd, *, p95_s: float, most: int, pri
     return best
 
 
+_HEAD = "GPUs, jobs/s, pictures/s, median s, p95 s, p99 s, busy, rows, refused, per 1000, ingresses, DB writes/s"
+
+
 def as_markdown(rows: Sequence[Figures]) -> str:
     """A table of them."""
-    head = (
-        "GPUs",
-        "jobs/s",
-        "pictures/s",
-        "median s",
-        "p95 s",
-        "p99 s",
-        "busy",
-        "rows",
-        "refused",
-        "per 1,000",
-        "ingresses",
-        "DB writes/s",
-    )
-    lines = [head, ("---",) * len(head)]
-    for one in rows:
-        lines.append(
-            (
-                f"{one.replicas:,}",
-                "" if one.rate is None else f"{one.rate:.2f}",
-                f"{one.pictures_per_s:.2f}",
-                f"{one.median_s:.2f}",
-                f"{one.p95_s:.2f}",
-                f"{one.p99_s:.2f}",
-                f"{one.utilisation:.0%}",
-                f"{one.mean_rows:.2f}",
-                f"{one.refused:,}",
-                f"{one.cost_per_1000:.2f}",
-                f"{one.ingresses_needed}",
-                f"{one.database_writes_per_s:,.0f}",
-            )
-        )
+    head = _HEAD.split(", ")
+    lines = [head, ["---"] * len(head), *map(_cells, rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cells(one: Figures) -> list[str]:
+    return [
+        f"{one.replicas:,}",
+        "" if one.rate is None else f"{one.rate:.2f}",
+        f"{one.pictures_per_s:.2f}",
+        *(f"{seconds:.2f}" for seconds in (one.median_s, one.p95_s, one.p99_s)),
+        f"{one.utilisation:.0%}",
+        f"{one.mean_rows:.2f}",
+        f"{one.refused:,}",
+        f"{one.cost_per_1000:.2f}",
+        f"{one.ingresses_needed}",
+        f"{one.database_writes_per_s:,.0f}",
+    ]
 
 
 def as_json(rows: Sequence[Figures]) -> list[dict[str, object]]:

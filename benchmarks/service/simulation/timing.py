@@ -91,7 +91,8 @@ def read_timing(path: Path) -> Timing:
         raise OptionError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise OptionError(
-            f'{path} has no timing ({error}); it is {{"source": "...", "full_ms": {{"1": 100}}, "reuse_ms": {{"1": 10}}}}'
+            f"{path} has no timing ({error}); it is "
+            '{"source": "...", "full_ms": {"1": 100}, "reuse_ms": {"1": 10}}'
         ) from error
 
 
