@@ -230,6 +230,7 @@ def main(line: Sequence[str] | None = None) -> None:
             check(given)
         else:
             rows = asked_for(given)
+            print(f"Simulated; ms of a pass: {timing_of(given).source}\n")
             print(as_markdown(rows))
             if given.json is not None:
                 given.json.write_text(json.dumps(as_json(rows), indent=1) + "\n")

@@ -27,7 +27,7 @@ def plot(path: Path, curves: Mapping[int, Sequence[tuple[float, Figures]]], *, s
         (line,) = axes.plot(loads, [one.p95_s for _, one in points], marker="o", label=f"{size:,} GPUs")
         axes.plot(loads, [one.median_s for _, one in points], linestyle="--", color=line.get_color())
     axes.set(xlabel="jobs, as a share of what full batches could do", ylabel="seconds: p95, and the median dashed")
-    axes.set_ylim(bottom=0)
+    axes.set_yscale("log")
     axes.set_title(f"simulated; {source}", fontsize=8)
     axes.grid(alpha=0.3)
     axes.legend()
