@@ -7,6 +7,7 @@
   + UnsupportedModelError (TypeError)     not a UNet that can be cut
   + UnsupportedFeatureError (RuntimeError)  something the reuse pass could not honour exactly
   + BackendError (RuntimeError)           a compiler that cannot be used here; says why
+  + WorkerLostError (RuntimeError)        a process that ran a graph ended; the next run starts another
   + CompileMismatchError (RuntimeError)   a compiled pass that gives something else than the model
   + NoMemoryError (MemoryError)           more than the device has; says how much, and what would fit
   + AttachError (RuntimeError)            attached twice, or detached out of order
@@ -55,6 +56,10 @@ class UnsupportedFeatureError(SkipstepError, RuntimeError):
 
 class BackendError(SkipstepError, RuntimeError):
     """A compiler backend cannot be used on this machine."""
+
+
+class WorkerLostError(SkipstepError, RuntimeError):
+    """A process that computed for a run ended before the run did."""
 
 
 class CompileMismatchError(SkipstepError, RuntimeError):

@@ -10,10 +10,11 @@ from .backend import Availability, Backend
 from .eager import EagerBackend
 from .inductor import InductorBackend
 from .onediff import OneDiffBackend
+from .oneflow import OneFlowBackend
 from .openvino import OpenVINOBackend
 from .store import GraphStore, default_store
 
-BACKENDS = ("eager", "inductor", "aot", "openvino", "onediff")
+BACKENDS = ("eager", "inductor", "aot", "openvino", "oneflow", "onediff")
 
 
 def new_backend(name: str, store: GraphStore | None = None) -> Backend:
@@ -27,7 +28,12 @@ def new_backend(name: str, store: GraphStore | None = None) -> Backend:
     if name in ("aot", "openvino"):
         kept = default_store() if store is None else store
         return AOTBackend(kept) if name == "aot" else OpenVINOBackend(kept)
-    plain: dict[str, type[Any]] = {"eager": EagerBackend, "inductor": InductorBackend, "onediff": OneDiffBackend}
+    plain: dict[str, type[Any]] = {
+        "eager": EagerBackend,
+        "inductor": InductorBackend,
+        "oneflow": OneFlowBackend,
+        "onediff": OneDiffBackend,
+    }
     made: Backend = plain[name]()
     return made
 

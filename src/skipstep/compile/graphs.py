@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from ..errors import CompileFallbackWarning
+from ..errors import CompileFallbackWarning, WorkerLostError
 from ._memory import raise_if_out_of_memory
 from ._obstacle import Obstacle
 from .backend import Backend, CompileOptions, Graph, PassSpec, RefreshableGraph, RestingGraph
@@ -46,7 +46,8 @@ class _Entry:
 class Graphs:
     """Graphs by what they were traced for; the one that was not used for longest makes room.
 
-    A pass that cannot be compiled runs eagerly, and a warning says so once. Running out of memory is raised.
+    A pass that cannot be compiled runs eagerly, and a warning says so once. Running out of memory is raised, and so is
+    the end of another process that ran a graph.
     """
 
     def __init__(
@@ -113,6 +114,8 @@ class Graphs:
         graph = cast(RefreshableGraph, entry.graph)
         try:
             graph.refresh(entry.module)
+        except WorkerLostError:
+            raise
         except Exception as error:  # noqa: BLE001  as of compiling, which some graphs do here
             self._give_up(entry.name, error)
             entry.graph = None
@@ -124,6 +127,8 @@ class Graphs:
         if entry.graph is not None:
             try:
                 outputs = entry.graph(*inputs)
+            except WorkerLostError:  # this run ends; the graph is made anew for the next
+                raise
             except Exception as error:  # noqa: BLE001  dynamic graphs are traced again for some sizes
                 self._give_up(entry.name, error)
                 entry.graph = None
@@ -153,6 +158,8 @@ class Graphs:
             if self._options.verify and graph is not None:
                 computed = torch.bfloat16 if self._options.precision == "bfloat16" else None
                 check_outputs(made.module(*inputs), graph(*inputs), made.name, computed=computed)
+        except WorkerLostError:
+            raise
         except Exception as error:  # noqa: BLE001  a compiler may fail in any way, and the picture must come
             graph = None
             self._give_up(made.name, error)
