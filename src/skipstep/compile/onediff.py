@@ -1,6 +1,7 @@
 """OneDiff both ways: our passes through its compilers, and our compilers under its `compile_pipe`.
 
-OneDiff 1.2.0 is the last release. Its own compilers need a GPU: OneFlow (nightly builds) or nexfort.
+OneDiff 1.2.0 is the last release. Its own compilers are OneFlow (nightly builds, or 0.9.0 in an environment of its own)
+and nexfort, which needs a GPU.
 """
 
 from __future__ import annotations
@@ -12,22 +13,46 @@ from typing import Any
 from torch import nn
 
 from .backend import Availability, CompileOptions, Graph, PassSpec
+from .oneflow import MAKE_ONE, FlowPasses, flow_host
 
 ENGINES = ("oneflow", "nexfort")
 REGISTERED = "skipstep"
 
 
 class OneDiffBackend:
-    """Hands each pass to `onediff.infer_compiler.compile`; `engine` is a name in its registry."""
+    """Hands each pass to OneDiff's compilers: in this Python, or on the OneFlow host if this one has none.
+
+    `engine` is a name in its registry, of this Python then. On a OneFlow host it is `oneflow_compile`, and graphs hold
+    copies of the weights.
+    """
 
     name = "onediff"
     supports: frozenset[str] = frozenset()
 
     def __init__(self, engine: str | None = None) -> None:
         self._engine = engine
+        self._passes: FlowPasses | None = None  # on a OneFlow host
+
+    @property
+    def copies_weights(self) -> bool:
+        """Whether graphs are in another process."""
+        return self._passes is not None
 
     def available(self) -> Availability:
         """Whether OneDiff and one of its engines import; asked in another process, which an engine may abort."""
+        here = self._available_here()
+        if here.ok or self._engine is not None:
+            return here
+        host = flow_host()
+        if "onediff" in host.versions:
+            self._passes = FlowPasses("onediff")
+            found = host.versions
+            of = f"oneflow {found['oneflow']}, Python {found['python']}, for the CPU"
+            return Availability(True, f"onediff {found['onediff']} on {of}")
+        lacking = host.problem or f"{host.python} has no OneDiff; `{MAKE_ONE} --onediff` installs it"
+        return Availability(False, f"{here.detail}; nor is there a OneFlow host with it: {lacking}")
+
+    def _available_here(self) -> Availability:
         version = _imports("onediff", "import onediff; print(onediff.__version__)")
         if not version.ok:
             return Availability(False, f"OneDiff is not installed: pip install onediff ({version.detail})")
@@ -46,6 +71,8 @@ class OneDiffBackend:
 
     def compile(self, module: nn.Module, spec: PassSpec) -> Graph:
         """The pass as OneDiff compiles it."""
+        if self._passes is not None:
+            return self._passes.graph(module, spec)
         from onediff.infer_compiler import compile as onediff_compile
 
         engine = self._engine or next(name for name in ENGINES if _imports(name, f"import {name}; print()").ok)

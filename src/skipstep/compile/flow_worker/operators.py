@@ -245,7 +245,7 @@ class Operators:
         return x.repeat(*times)
 
     def select(self, x: Any, dim: int, index: int) -> Any:
-        return x.select(dim, index)
+        return x[(slice(None),) * (dim % len(x.shape)) + (index,)]
 
     def slice(self, x: Any, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Any:
         parts = [slice(None)] * len(x.shape)
