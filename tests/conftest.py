@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -17,10 +18,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what cannot or need not run here, and say why."""
     no_gpu = pytest.mark.skip(reason="needs a CUDA device")
+    no_oneflow = pytest.mark.skip(
+        reason="needs a OneFlow environment: cd tools && python -m oneflow_env FOLDER, then set SKIPSTEP_ONEFLOW_PYTHON"
+    )
     not_asked = pytest.mark.skip(reason="slow; `make test-all` runs it")
     for item in items:
         if "gpu" in item.keywords and not torch.cuda.is_available():
             item.add_marker(no_gpu)
+        if "oneflow" in item.keywords and not os.environ.get("SKIPSTEP_ONEFLOW_PYTHON"):
+            item.add_marker(no_oneflow)
         if "slow" in item.keywords and not config.getoption("--slow"):
             item.add_marker(not_asked)
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import torch
 
-from skipstep.compile import BACKENDS, CompileOptions, new_backend
+from skipstep.compile import BACKENDS, CompileOptions, new_backend, oneflow_environment
 from skipstep.errors import BackendError, MissingExtraError, OptionError, OutputError
 
 DEFAULT, MAX_AUTOTUNE, CUDA_GRAPHS, REGIONAL = "default", "max autotune", "cuda graphs", "regional"
@@ -45,6 +45,11 @@ def available_words() -> str:
 
 
 def _words(name: str) -> str:
+    if name == "oneflow":
+        environment = oneflow_environment()
+        return f"in the environment of {environment.detail}" if environment.ok else environment.detail
+    if name == "onediff" and find_spec(name) is None and oneflow_environment().ok:
+        return "in the environment of OneFlow, if it was made with --onediff"
     if name in _PACKAGES:  # asked of in earnest by the node that uses it
         return "installed" if find_spec(name) is not None else f"not installed: {_PACKAGES[name]}"
     try:

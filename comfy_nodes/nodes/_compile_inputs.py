@@ -23,7 +23,8 @@ def compile_inputs(*, parts: bool = False) -> list[Any]:
             default=USUAL,
             tooltip=(
                 "inductor is torch's own compiler; aot keeps its graphs on disk for the next start; openvino is for "
-                "CPUs; onediff needs OneDiff; eager compiles nothing, to compare.\n" + available_words()
+                "CPUs; oneflow and onediff need an environment of their own; eager compiles nothing, to compare.\n"
+                + available_words()
             ),
         ),
         io.Combo.Input(

@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     plans: str | None = Field(None, description="A folder of plan files (.json).")
     device: str = "auto"
     dtype: str = "auto"
-    compiler: Literal["none", "inductor", "aot", "openvino", "onediff"] = "none"
+    compiler: Literal["none", "inductor", "aot", "openvino", "oneflow", "onediff"] = "none"
     warm_shapes: tuple[WarmShape, ...] = Field(
         (), description="Sizes that are ready before the first job; with a compiler, others run without it."
     )

@@ -394,6 +394,11 @@ def test_control_nets_that_compiling_is_of_no_use_to_are_refused(core: Core) -> 
 def test_what_cannot_be_had_is_refused_with_the_reason(core: Core, comfy_sdxl: TinySDXL) -> None:
     refused: list[tuple[dict[str, Any], type[Exception], str]] = [
         ({"backend": "onediff"}, BackendError, "the onediff backend cannot be used here: OneDiff is not installed"),
+        (
+            {"backend": "oneflow"},
+            BackendError,
+            "the oneflow backend cannot be used here: not set up: make an environment",
+        ),
         ({"backend": "openvino"}, BackendError, "the openvino backend cannot be used here: OpenVINO is not installed"),
         ({"backend": "aot", "shapes": "dynamic"}, OptionError, "dynamic is not for the aot backend"),
         ({"mode": "cuda graphs"}, BackendError, "cuda graphs need an NVIDIA GPU"),
@@ -412,8 +417,9 @@ def test_backends_are_told_with_what_is_wrong_with_them(core: Core) -> None:
     for node in ("SkipstepCompileModel", "SkipstepCompileVAE", "SkipstepCompileControlNet"):
         inputs = {one.id: one for one in core.node(node).GET_SCHEMA().inputs}
         told = inputs["backend"].tooltip
-        assert inputs["backend"].options == ["eager", "inductor", "aot", "openvino", "onediff"]
+        assert inputs["backend"].options == ["eager", "inductor", "aot", "openvino", "oneflow", "onediff"]
         assert "openvino: not installed: pip install openvino" in told
+        assert "oneflow: not set up: make an environment with `cd tools && python -m oneflow_env FOLDER`" in told
         assert "eager: torch 2" in told
 
 

@@ -84,7 +84,7 @@ class Acceleration(Body):
     )
     plan: Name | None = Field(None, description="The name of a plan that the server has; see GET /v1/acceleration.")
     cache: CacheOptions | None = Field(None, description="Options in place of a preset or a plan.")
-    compiler: Literal["none", "inductor", "aot", "openvino", "onediff"] | None = Field(
+    compiler: Literal["none", "inductor", "aot", "openvino", "oneflow", "onediff"] | None = Field(
         None, description="The server's own if not given."
     )
 

@@ -57,7 +57,9 @@ Forecast = Annotated[
         help="Instead of the preset's: verbatim, linear, linear_log_sigma, quadratic, quadratic_log_sigma, calibrated."
     ),
 ]
-BackendName = Annotated[str, typer.Option("--backend", help="eager, inductor, aot, openvino or onediff; see `doctor`.")]
+BackendName = Annotated[
+    str, typer.Option("--backend", help="eager, inductor, aot, openvino, oneflow or onediff; see `doctor`.")
+]
 Verify = Annotated[bool, typer.Option("--verify", help="Check each compiled graph's first result against the model.")]
 Attention = Annotated[str, typer.Option(help="auto, sdpa or xformers.")]
 Compare = Annotated[bool, typer.Option("--compare", help="Also run without the cache; show speed-up and difference.")]

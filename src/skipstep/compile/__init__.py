@@ -9,6 +9,7 @@ from .compiler import Compiler
 from .counters import CompileCounters
 from .kernels import KernelFolder, default_kernels
 from .onediff import register_with_onediff
+from .oneflow import oneflow_environment
 from .room import Cleared
 from .shared import SharedGraphs, shared_store
 from .split import CompiledSplit
@@ -39,6 +40,7 @@ __all__ = [
     "default_kernels",
     "default_store",
     "new_backend",
+    "oneflow_environment",
     "register_with_onediff",
     "relative_error",
     "shared_store",

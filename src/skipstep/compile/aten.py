@@ -16,7 +16,6 @@ from ._upstream import without_torch_warnings
 # kept whole: each of these is one operator elsewhere, too, and torch would take it apart
 _WHOLE = (
     "aten.avg_pool2d.",
-    "aten.chunk.",
     "aten.conv1d.default",
     "aten.conv2d.default",
     "aten.conv3d.default",
@@ -32,7 +31,7 @@ _WHOLE = (
     "aten.upsample_nearest2d.",
 )
 _NOTHING = "aten._assert_tensor_metadata.default"  # checks what the signature of the call has checked
-_SAME = frozenset({"aten.clone.default", "aten.alias.default", "aten.detach.default", "aten.contiguous.default"})
+_SAME = frozenset({"aten.clone.default", "aten.alias.default", "aten.detach.default"})
 _COPY = "aten._to_copy.default"
 _ATTENTION = "aten.scaled_dot_product_attention.default"
 _OF_TENSORS = frozenset({"device", "layout", "memory_format", "pin_memory", "non_blocking"})  # that change no number

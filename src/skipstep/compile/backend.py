@@ -104,6 +104,14 @@ class Backend(Protocol):
         ...
 
 
+class RunningBackend(Protocol):
+    """A backend with processes of its own, which may end when nobody looks."""
+
+    def begin(self) -> None:
+        """A run begins: a process that ended since the last one is no loss, and another takes its place."""
+        ...
+
+
 class RefreshableGraph(Protocol):
     """A graph that holds weights of its own."""
 

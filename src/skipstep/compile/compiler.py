@@ -8,7 +8,7 @@ from typing import Any, cast
 from torch import nn
 
 from ..errors import BackendError, OptionError
-from .backend import SHARED, Backend, CompileOptions
+from .backend import SHARED, Backend, CompileOptions, RunningBackend
 from .backends import new_backend
 from .calls import CompiledCalls
 from .counters import CompileCounters
@@ -73,6 +73,8 @@ class Compiler:
         """
         key = (id(unet), tuple(sorted(set(branches))))  # the split keeps the UNet alive, so that its id stays its own
         with self._turn:
+            if hasattr(self.backend, "begin"):
+                cast(RunningBackend, self.backend).begin()
             if key not in self._splits:
                 self._splits[key] = self._new_split(unet, key[1])
             return self._splits[key]

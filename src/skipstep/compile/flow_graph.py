@@ -46,6 +46,11 @@ class FlowModel:
             self._process.drop(self._left.pop())
         return self._process
 
+    def forget_ended(self) -> None:
+        """Let go of a process that ended by itself, or was ended: the next call builds its pass in another."""
+        if self._process is not None and self._process.has_ended:
+            self._process.end()
+
     def join(self, graph: FlowGraph) -> int:
         """Count in a pass, whose number it is given; the process ends with the last of them."""
         number = next(self._numbers)

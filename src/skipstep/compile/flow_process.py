@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -23,6 +24,7 @@ from .flow_worker.wire import COMPILING, IDLE, RUNNING, Memory, receive, send
 START = Path(__file__).parent / "flow_worker" / "start.py"
 PATIENCE_S = 1800.0  # for one answer; OneFlow compiles a UNet in seconds to minutes
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_FATAL = re.compile(r"F\d{8} [\d:.]+ +\d+ (.*)")  # a line of OneFlow's log that says why it aborts
 _CHUNK = 64 * 2**20  # bytes of weights that are handed over at a time
 
 Array = np.ndarray[Any, Any]
@@ -66,6 +68,11 @@ class FlowProcess:
     def is_alive(self) -> bool:
         """Whether it can be asked; one that was killed is found out by asking."""
         return self._end.alive
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is no longer there, known or not."""
+        return not self.is_alive or self._process.poll() is not None
 
     def end(self) -> None:
         """End it; nothing is kept."""
@@ -200,5 +207,5 @@ def _last_line(log: IO[bytes]) -> str:
     log.seek(0, os.SEEK_END)
     log.seek(max(0, log.tell() - 2**14))
     lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
-    telling = [line for line in lines if "Check failed" in line or "Error" in line]
-    return (telling or lines or [""])[-1][:300]
+    fatal = [found[1] for found in map(_FATAL.match, lines) if found]
+    return (fatal or lines or [""])[-1][:300]

@@ -38,6 +38,11 @@ class OneDiffBackend:
         """Whether graphs are in another process."""
         return self._passes is not None
 
+    def begin(self) -> None:
+        """A run begins."""
+        if self._passes is not None:
+            self._passes.begin()
+
     def available(self) -> Availability:
         """Whether OneDiff and one of its engines import; asked in another process, which an engine may abort."""
         here = self._available_here()

@@ -33,10 +33,10 @@ class FlowHost:
 
 def flow_host() -> FlowHost:
     """Ask the environment, by building and running a graph in it; never raises."""
-    python = os.environ.get(VARIABLE, "")
-    obstacle = unusable_python(python)
-    if obstacle is not None:
-        return FlowHost(problem=obstacle)
+    environment = oneflow_environment()
+    if not environment.ok:
+        return FlowHost(problem=environment.detail)
+    python = environment.detail
     keep = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     try:
         line = [python, "-I", str(START), "probe"]
@@ -51,13 +51,18 @@ def flow_host() -> FlowHost:
     return FlowHost(problem=_explained(python, done.returncode, done.stderr.strip().splitlines()))
 
 
-def unusable_python(python: str) -> str | None:
-    """What can be said without starting it."""
+def oneflow_environment() -> Availability:
+    """The Python that is to be used, or why there is none: what can be said in no time."""
+    python = os.environ.get(VARIABLE, "")
     if not python:
-        return f"not set up: make an environment with `{MAKE_ONE}`, then set {VARIABLE} to its python"
-    if not os.access(python, os.X_OK):
-        return f"{VARIABLE} is {python!r}, which is no program; make an environment with `{MAKE_ONE}`"
-    return None
+        return Availability(
+            False, f"not set up: make an environment with `{MAKE_ONE}`, then set {VARIABLE} to its python"
+        )
+    if not os.path.isfile(python) or not os.access(python, os.X_OK):
+        return Availability(
+            False, f"{VARIABLE} is {python!r}, which is no program; make an environment with `{MAKE_ONE}`"
+        )
+    return Availability(True, python)
 
 
 def _explained(python: str, code: int, lines: list[str]) -> str:
@@ -88,6 +93,10 @@ class OneFlowBackend:
             return Availability(False, host.problem)
         return Availability(True, f"oneflow {host.versions['oneflow']}, Python {host.versions['python']}, for the CPU")
 
+    def begin(self) -> None:
+        """A run begins."""
+        self._passes.begin()
+
     def compile(self, module: nn.Module, spec: PassSpec) -> Graph:
         """The graph of this pass, built anew: OneFlow 0.9.0 cannot save one."""
         return self._passes.graph(module, spec)
@@ -100,6 +109,11 @@ class FlowPasses:
         self._engine = engine
         self.models: list[FlowModel] = []
 
+    def begin(self) -> None:
+        """Forget the processes that ended while nothing was asked of them."""
+        for model in self.models:
+            model.forget_ended()
+
     def graph(self, module: nn.Module, spec: PassSpec) -> FlowGraph:
         """A pass, built in the process of its model.
 
@@ -110,11 +124,10 @@ class FlowPasses:
         _check(spec)
         model = next((one for one in self.models if one.serves(module)), None)
         if model is None:
-            python = os.environ.get(VARIABLE, "")
-            obstacle = unusable_python(python)
-            if obstacle is not None:
-                raise BackendError(obstacle)
-            model = FlowModel(python)
+            environment = oneflow_environment()
+            if not environment.ok:
+                raise BackendError(environment.detail)
+            model = FlowModel(environment.detail)
             self.models = [*(one for one in self.models if not one.is_over), model]
         return FlowGraph(model, module, spec, engine=self._engine)
 

@@ -24,7 +24,9 @@ class _Functions:
         how, _, where = os.environ.get("FLOW_FAULT", "").partition(" ")
         if where == name:
             if how == "abort":
-                print("F20261122 Check failed: stream is not there", flush=True)
+                os.write(
+                    2, b"F20261122 23:49:38.350231 16736 stream.cpp:147] Check failed: no stream\n*** trace: ***\n"
+                )
                 os.abort()
             if how == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)

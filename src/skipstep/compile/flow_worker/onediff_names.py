@@ -61,10 +61,11 @@ def _add_graph_options(flow: Any) -> None:
     before = flow.nn.Graph.__init__
 
     @functools.wraps(before)
-    def init(self: Any, *args: Any, enable_get_runtime_state_dict: bool = False, **options: Any) -> None:
+    def init(self: Any, *args: Any, **options: Any) -> None:
+        options.pop("enable_get_runtime_state_dict", None)
         before(self, *args, **options)
 
-    def with_dynamic_input_shape(size: int = 1) -> Callable[[Any], Any]:
+    def with_dynamic_input_shape(*_: Any) -> Callable[[Any], Any]:
         def of(make: Any) -> Any:
             @functools.wraps(make)
             def made(self: Any, *args: Any, **options: Any) -> None:

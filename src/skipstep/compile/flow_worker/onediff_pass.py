@@ -38,10 +38,10 @@ class OneDiffPass:
 
     def refresh(self, weights: dict[str, Array]) -> None:
         """Write these over the weights of the same names."""
-        own = _named(self._module)
+        numbers = {name: number for number, name in enumerate(self._module.names)}
         with torch.no_grad():
             for name, array in weights.items():
-                own[name].copy_(torch.from_numpy(array))
+                getattr(self._module, f"weight_{numbers[name]}").copy_(torch.from_numpy(array))
 
 
 class TorchPass(torch.nn.Module):
@@ -51,13 +51,16 @@ class TorchPass(torch.nn.Module):
         super().__init__()
         self.program = program
         self.names = [*weights]
+        self.truths = [name for name, array in weights.items() if array.dtype == bool]
         for number, array in enumerate(weights.values()):
-            weight = torch.nn.Parameter(torch.from_numpy(array.copy()), requires_grad=False)
+            # DLPack of torch 2.0, by which OneDiff hands them over, knows no truth values, and OneFlow's compiler no bytes
+            known = array.astype(np.float32 if array.dtype == bool else array.dtype)
+            weight = torch.nn.Parameter(torch.from_numpy(known), requires_grad=False)
             self.register_parameter(f"weight_{number}", weight)
 
     def forward(self, *tensors: Any) -> tuple[Any, ...]:
         """What torch makes of it."""
-        return self.program.run(torch, _named(self), tensors)
+        return self.program.run(torch, _named(self, torch.bool), tensors)
 
 
 def _flow_pass(flow: Any) -> type[Any]:
@@ -65,10 +68,11 @@ def _flow_pass(flow: Any) -> type[Any]:
         """The same in OneFlow: OneDiff gives it the weights and the attributes of the torch module."""
 
         def forward(self, *tensors: Any) -> tuple[Any, ...]:
-            return self.program.run(flow, _named(self), tensors)
+            return self.program.run(flow, _named(self, flow.bool), tensors)
 
     return FlowPass
 
 
-def _named(module: Any) -> dict[str, Any]:
-    return {name: getattr(module, f"weight_{number}") for number, name in enumerate(module.names)}
+def _named(module: Any, truth: Any) -> dict[str, Any]:
+    named = {name: getattr(module, f"weight_{number}") for number, name in enumerate(module.names)}
+    return {**named, **{name: named[name].to(truth) for name in module.truths}}

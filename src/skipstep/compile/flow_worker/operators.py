@@ -15,23 +15,17 @@ _END = 2**62  # torch's way to say "to the end"
 NAMES = {
     "getitem": "item",
     "aten.add.Tensor": "add",
-    "aten.add.Scalar": "add",
     "aten._to_copy.default": "to_copy",
     "aten.addmm.default": "addmm",
     "aten.avg_pool2d.default": "avg_pool2d",
-    "aten.baddbmm.default": "addmm",
     "aten.bmm.default": "matmul",
     "aten.cat.default": "cat",
-    "aten.chunk.default": "chunk",
     "aten.clamp.default": "clamp",
-    "aten.clamp_max.default": "clamp_max",
-    "aten.clamp_min.default": "clamp_min",
     "aten.constant_pad_nd.default": "pad",
     "aten.conv1d.default": "conv1d",
     "aten.conv2d.default": "conv2d",
     "aten.conv3d.default": "conv3d",
     "aten.cos.default": "cos",
-    "aten.div.Scalar": "div",
     "aten.div.Tensor": "div",
     "aten.exp.default": "exp",
     "aten.expand.default": "expand",
@@ -44,14 +38,12 @@ NAMES = {
     "aten.matmul.default": "matmul",
     "aten.mean.dim": "mean",
     "aten.mm.default": "matmul",
-    "aten.mul.Scalar": "mul",
     "aten.mul.Tensor": "mul",
     "aten.neg.default": "neg",
     "aten.permute.default": "permute",
     "aten.pow.Tensor_Scalar": "pow",
     "aten.relu.default": "relu",
     "aten.repeat.default": "repeat",
-    "aten.reshape.default": "reshape",
     "aten.rsqrt.default": "rsqrt",
     "aten.scaled_dot_product_attention.default": "attention",
     "aten.select.int": "select",
@@ -63,13 +55,10 @@ NAMES = {
     "aten.split.Tensor": "split",
     "aten.split_with_sizes.default": "split",
     "aten.sqrt.default": "sqrt",
-    "aten.squeeze.dim": "squeeze",
     "aten.squeeze.dims": "squeeze",
     "aten.sub.Tensor": "sub",
-    "aten.sub.Scalar": "sub",
     "aten.sum.dim_IntList": "sum",
     "aten.tanh.default": "tanh",
-    "aten.transpose.int": "transpose",
     "aten.unsqueeze.default": "unsqueeze",
     "aten.upsample_nearest2d.vec": "upsample",
     "aten.view.default": "reshape",
@@ -135,12 +124,6 @@ class Operators:
     def clamp(self, x: Any, low: float | None = None, high: float | None = None) -> Any:
         return self._torch.clamp(x, low, high)
 
-    def clamp_min(self, x: Any, low: float) -> Any:
-        return self._torch.clamp(x, low, None)
-
-    def clamp_max(self, x: Any, high: float) -> Any:
-        return self._torch.clamp(x, None, high)
-
     def mean(self, x: Any, dims: Sequence[int], keepdim: bool = False) -> Any:
         return x.mean(list(dims), keepdim)
 
@@ -176,7 +159,6 @@ class Operators:
         return self._torch.matmul(one, other)
 
     def addmm(self, bias: Any, one: Any, other: Any, *, beta: float = 1, alpha: float = 1) -> Any:
-        """The batched one, too."""
         product = self._torch.matmul(one, other)
         return bias * beta + product * alpha if (alpha, beta) != (1, 1) else bias + product
 
@@ -227,14 +209,11 @@ class Operators:
     def permute(self, x: Any, dims: Sequence[int]) -> Any:
         return x.permute(*dims)
 
-    def transpose(self, x: Any, one: int, other: int) -> Any:
-        return x.transpose(one, other)
-
     def unsqueeze(self, x: Any, dim: int) -> Any:
         return x.unsqueeze(dim)
 
-    def squeeze(self, x: Any, dims: int | Sequence[int]) -> Any:
-        dropped = {dim % len(x.shape) for dim in ([dims] if isinstance(dims, int) else dims)}
+    def squeeze(self, x: Any, dims: Sequence[int]) -> Any:
+        dropped = {dim % len(x.shape) for dim in dims}
         kept = [size for dim, size in enumerate(x.shape) if dim not in dropped or size != 1]
         return x.reshape(*kept)
 
@@ -254,9 +233,6 @@ class Operators:
 
     def split(self, x: Any, sizes: int | Sequence[int], dim: int = 0) -> Any:
         return x.split(sizes if isinstance(sizes, int) else list(sizes), dim=dim)
-
-    def chunk(self, x: Any, parts: int, dim: int = 0) -> Any:
-        return x.chunk(parts, dim=dim)
 
     def cat(self, parts: Sequence[Any], dim: int = 0) -> Any:
         return self._torch.cat(list(parts), dim=dim)

@@ -1,0 +1,154 @@
+"""OneFlow and OneDiff themselves: what their graphs compute, against torch, on the CPU."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from aten_cases import CASES, Case
+from compile_toys import eager, errors_of, toy_call, toy_unet
+from fakes import Fake
+from models import sd15_pipeline
+from runs import sample
+from torch import Tensor
+
+from skipstep import DeepCache, demo, speed_up
+from skipstep.compile import CompileCounters, CompileOptions, Compiler, PassSpec, oneflow_environment, relative_error
+from skipstep.compile.oneflow import FlowPasses, flow_host
+from skipstep.errors import CompileFallbackWarning, WorkerLostError
+
+pytestmark = pytest.mark.oneflow
+BAR = 1e-4  # relative error of a run of 30 steps
+ROUNDING = 1e-5  # of one pass: other kernels add in another order
+
+
+@pytest.fixture(scope="module")
+def onediff_too() -> None:
+    """Skips where the environment has OneFlow alone."""
+    if "onediff" not in flow_host().versions:
+        pytest.skip("the environment has no OneDiff: cd tools && python -m oneflow_env FOLDER --onediff")
+
+
+ENGINES = ["oneflow", pytest.param("onediff", marks=pytest.mark.usefixtures("onediff_too"))]
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def passes(request: pytest.FixtureRequest) -> Iterator[FlowPasses]:
+    """Graphs of one engine."""
+    yield FlowPasses(request.param)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_an_operator_computes_what_torch_does(passes: FlowPasses, case: Case) -> None:
+    module, tensors = case.module(), case.tensors()
+    spec = PassSpec(
+        name=str(case), fingerprint="", example=tensors, options=CompileOptions(), counters=CompileCounters()
+    )
+    made = passes.graph(module, spec)(*tensors)
+    for one, other in zip(module(*tensors), made, strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        assert relative_error(one, other) <= ROUNDING
+
+
+def sdxl() -> Any:
+    pipe = demo.load_demo_sdxl()
+    return pipe, lambda: pipe("a red apple", num_inference_steps=30, output_type="latent", generator=seeded()).images
+
+
+def svd() -> Any:
+    pipe = demo.load_demo_svd()
+    picture = torch.rand(1, 3, 64, 64, generator=seeded())
+    call = {"height": 64, "width": 64, "num_frames": 8, "num_inference_steps": 30, "output_type": "latent"}
+    return pipe, lambda: pipe(picture, **call, generator=seeded()).frames
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ENGINES)
+@pytest.mark.parametrize("model", [sdxl, svd])
+def test_a_demo_is_drawn_by_two_graphs(model: Any, backend: str, record_property: Any) -> None:
+    pipe, draw = model()
+    pipe.set_progress_bar_config(disable=True)
+    plain = draw()
+    with speed_up(pipe, DeepCache(interval=3)):
+        expected = draw()
+    compiler = Compiler(backend)
+    with speed_up(pipe, DeepCache(interval=3), split=compiler) as run:
+        made = draw()
+    error = relative_error(expected, made)
+    record_property("relative_error", error)
+    assert error <= BAR
+    assert relative_error(plain, expected) > 0.01  # features were reused
+    assert (run.report.full_passes, run.report.reuse_passes) == (10, 20)
+    counters = compiler.counters
+    assert (counters.compiles, counters.eager, counters.failures) == (2, 0, [])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("backend", ENGINES)
+def test_changed_weights_are_followed_without_another_graph(backend: str) -> None:
+    unet = toy_unet()
+    before, compiler = eager(unet, **toy_call()), Compiler(backend)
+    split = compiler(unet, (0,))
+    assert max(errors_of(split, toy_call())) <= ROUNDING
+    for weight in (unet.conv_out.bias, unet.conv_in.weight):
+        weight.mul_(3)
+    assert max(errors_of(split, toy_call())) <= ROUNDING
+    assert relative_error(before, eager(unet, **toy_call())) > 0.01
+    assert (compiler.counters.compiles, compiler.counters.refreshes, compiler.counters.eager) == (2, 2, 0)
+
+
+@pytest.mark.parametrize("backend", ENGINES)
+def test_a_process_that_is_killed_in_a_run_ends_the_run_and_the_next_one_works(backend: str) -> None:
+    pipe, compiler, killed = sd15_pipeline(unet=toy_unet()), Compiler(backend), []
+
+    def kill(*_: Any) -> dict[str, Any]:
+        if not killed:
+            killed.extend(model.pid for model in compiler.backend._passes.models)  # type: ignore[attr-defined]
+            os.kill(killed[0], signal.SIGKILL)
+        return {}
+
+    with speed_up(pipe, DeepCache(interval=2), split=compiler):
+        with pytest.raises(WorkerLostError, match="was ended by SIGKILL while running; this run ends, the next starts"):
+            sample(pipe, steps=10, callback_on_step_end=kill)
+        picture = sample(pipe, steps=10)
+    with speed_up(pipe, DeepCache(interval=2)):
+        assert relative_error(sample(pipe, steps=10), picture) <= BAR
+    assert (compiler.counters.eager, compiler.counters.failures) == (0, [])
+
+
+class Doubled(torch.nn.Module):
+    """A product of a type that OneFlow has no kernel for."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.matmul((x > 0).to(torch.int64), (x.transpose(-1, -2) > 0).to(torch.int64)).float()[..., : x.shape[-1]]
+
+
+@pytest.mark.parametrize("backend", ENGINES)
+def test_what_oneflow_cannot_run_is_named_and_the_next_graph_works(backend: str) -> None:
+    unet, compiler = toy_unet(), Compiler(backend)
+    unet.conv_act = Doubled()
+    split = compiler(unet, (0,))
+    with pytest.warns(CompileFallbackWarning, match="the full pass.*, which runs eagerly: BackendError") as told:
+        (output,) = split.full(**toy_call())[0]
+    print(told[0].message)
+    assert torch.equal(output, eager(unet, **toy_call()))
+    assert max(errors_of(compiler(toy_unet(), (0,)), toy_call())) <= ROUNDING
+    assert compiler.counters.compiles == 2
+
+
+def test_the_environment_is_what_doctor_says(capsys: pytest.CaptureFixture[str]) -> None:
+    from skipstep.compile import available_backends
+
+    available = available_backends()["oneflow"]
+    assert available.ok
+    assert available.detail == "oneflow 0.9.0, Python 3.10.13, for the CPU" or "Python 3.10" in available.detail
+    assert oneflow_environment().ok
+    assert Fake().available().ok
