@@ -193,7 +193,8 @@ def test_a_process_that_is_killed_while_building_is_no_fault_of_the_operator(
         ),
         (
             "raise silu",
-            r"OneFlow failed while building aten\.silu\.default \(operator \d+ of \d+\): RuntimeError: no kernel for",
+            r"OneFlow failed while building aten\.silu\.default \(operator \d+ of \d+\): RuntimeError: a long story; "
+            "no kernel for silu$",
         ),
     ],
 )
@@ -237,9 +238,10 @@ def test_an_interrupted_call_leaves_no_answer_to_the_next(
     def interrupted(_: Any) -> None:
         raise kind
 
-    with monkeypatch.context() as patch, pytest.raises(kind):
+    with monkeypatch.context() as patch:
         patch.setattr(flow_process, "receive", interrupted)
-        split.full(**toy_call())
+        with pytest.raises(kind):
+            split.full(**toy_call())
     assert max(errors_of(split, toy_call(1))) <= ROUNDING
     assert compiler.counters.failures == []
 
@@ -271,7 +273,7 @@ def gone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, str(folder / "nowhere" / "python"))
 
 
-def no_program(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def no_program(folder: Path, _: pytest.MonkeyPatch) -> None:
     (folder / "python").write_bytes(b"\x7fELF no")
 
 

@@ -141,17 +141,16 @@ class FlowProcess:
         return answer
 
     def _raise_ended(self, what: str, operators: Sequence[str]) -> Any:
-        at, told = self._memory.at, _last_line(self._log)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(10)
-        code, how = self._process.returncode, _ended_how(self._process.returncode)
-        where = _place(what, at, operators)
-        said = f": {told}" if told else ""
-        if what == "starting":
-            raise BackendError(f"the OneFlow process {how} {where}{said}")
-        if what == "running" or code is None or -code in _FROM_OUTSIDE:
-            raise WorkerLostError(f"the OneFlow process {how} {where}{said}; this run ends, the next starts another")
-        raise BackendError(f"the OneFlow process {how} {where}{said}")
+        code = self._process.returncode
+        ended = f"the OneFlow process {_ended_how(code)} {_place(what, self._memory.at, operators)}"
+        is_from_outside = code is None or -code in _FROM_OUTSIDE
+        told = "" if is_from_outside else _last_line(self._log)
+        said = f"{ended}: {told}" if told else ended
+        if what != "starting" and (what == "running" or is_from_outside):
+            raise WorkerLostError(f"{said}; this run ends, the next starts another")
+        raise BackendError(said)
 
 
 def _started(python: str, theirs: socket, memory: int, log: IO[bytes]) -> subprocess.Popen[bytes]:

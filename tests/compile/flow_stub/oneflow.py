@@ -30,7 +30,9 @@ class _Functions:
                 os.abort()
             if how == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
-            raise RuntimeError(f"a long story\nno kernel for {name}")
+            raise RuntimeError(
+                f"a long \x1b[1;31mstory\x1b[0m\n\n no kernel for {name}\n  File some.cpp, line 7\n more"
+            )
         return getattr(torch.nn.functional, name)
 
 

@@ -53,7 +53,7 @@ class TorchPass(torch.nn.Module):
         self.names = [*weights]
         self.truths = [name for name, array in weights.items() if array.dtype == bool]
         for number, array in enumerate(weights.values()):
-            # DLPack of torch 2.0, by which OneDiff hands them over, knows no truth values, and OneFlow's compiler no bytes
+            # OneDiff hands them over by DLPack, which in torch 2.0 has no truth values; OneFlow's compiler has no bytes
             known = array.astype(np.float32 if array.dtype == bool else array.dtype)
             weight = torch.nn.Parameter(torch.from_numpy(known), requires_grad=False)
             self.register_parameter(f"weight_{number}", weight)

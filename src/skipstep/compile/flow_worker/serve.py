@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from socket import socket
 from typing import Any, Protocol
 
@@ -13,6 +15,7 @@ from .program import Program
 from .versions import preload, versions
 from .wire import IDLE, RUNNING, Memory, receive, send
 
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
 Array = np.ndarray[Any, Any]
 Answer = dict[str, Any]
 
@@ -62,8 +65,7 @@ class Worker:
         try:
             return doing[message["do"]](message)
         except Exception as error:  # noqa: BLE001  the other side says it, and this process ends
-            said = (str(error).strip().splitlines() or ["no message"])[-1]
-            return {"error": f"{type(error).__name__}: {said}", "at": self._memory.at}
+            return {"error": f"{type(error).__name__}: {_said(error)}", "at": self._memory.at}
         finally:
             self._memory.at = IDLE
 
@@ -98,6 +100,13 @@ class Worker:
 
     def _tell(self, at: int) -> None:
         self._memory.at = at
+
+
+def _said(error: Exception) -> str:
+    """In one line, what of OneFlow's message is for people: which operator and why, and not where in its sources."""
+    lines = [_COLOUR.sub("", line).strip() for line in str(error).splitlines()]
+    telling = takewhile(lambda line: not line.startswith(("File ", "Error Type")), filter(None, lines))
+    return "; ".join(telling)[:500] or "no message"
 
 
 def _pass_class(engine: str) -> Any:
