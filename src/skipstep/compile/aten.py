@@ -86,7 +86,7 @@ class _Lowering:
             if node.op == "call_function":
                 self._take(node)
         (result,) = self._program.graph.output_node().args
-        outputs = [self._name(node) for node in result]  # type: ignore[union-attr]
+        outputs = [self._name(node) for node in result]
         nodes = _needed(self._nodes, outputs)
         used = {*outputs, *(name for node in nodes for name in _tensors([node["args"], node["options"]]))}
         return Lowered(

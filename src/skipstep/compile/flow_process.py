@@ -135,12 +135,13 @@ class FlowProcess:
         except ConnectionError:
             answer = None
         if answer is None:
-            self._raise_ended(what, operators)
+            raise self._ended(what, operators)
         if "error" in answer:
             raise BackendError(f"OneFlow failed {_place(what, answer['at'], operators)}: {answer['error']}")
         return answer
 
-    def _raise_ended(self, what: str, operators: Sequence[str]) -> Any:
+    def _ended(self, what: str, operators: Sequence[str]) -> BackendError | WorkerLostError:
+        """What its end is: a loss for the run, or the fault of what it was building."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(10)
         code = self._process.returncode
@@ -149,8 +150,8 @@ class FlowProcess:
         told = "" if is_from_outside else _last_line(self._log)
         said = f"{ended}: {told}" if told else ended
         if what != "starting" and (what == "running" or is_from_outside):
-            raise WorkerLostError(f"{said}; this run ends, the next starts another")
-        raise BackendError(said)
+            return WorkerLostError(f"{said}; this run ends, the next starts another")
+        return BackendError(said)
 
 
 def _started(python: str, theirs: socket, memory: int, log: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -68,7 +68,8 @@ def _flow_pass(flow: Any) -> type[Any]:
         """The same in OneFlow: OneDiff gives it the weights and the attributes of the torch module."""
 
         def forward(self, *tensors: Any) -> tuple[Any, ...]:
-            return self.program.run(flow, _named(self, flow.bool), tensors)
+            made: tuple[Any, ...] = self.program.run(flow, _named(self, flow.bool), tensors)
+            return made
 
     return FlowPass
 
