@@ -172,7 +172,8 @@ def test_help_names_every_sampler_and_command(capsys: pytest.CaptureFixture[str]
     assert all(command in printed for command in ("image", "plan", "quality", "models", "doctor"))
 
 
-def test_models_and_doctor(capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_and_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SKIPSTEP_ONEFLOW_PYTHON", raising=False)
     code, printed, _ = _run(capsys, "models")
     assert code == 0
     assert "strawberry" in printed
@@ -180,6 +181,7 @@ def test_models_and_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     code, printed, _ = _run(capsys, "doctor")
     assert code == 0
     assert re.search(r"backend eager: torch 2\.", printed)
+    assert "backend oneflow: not available: not set up: make an environment with" in printed
     assert re.search(r"torch\s+2\.", printed)
 
 

@@ -114,7 +114,7 @@ def test_the_command_says_what_to_set(
 
 
 def test_the_worker_looks_where_the_tool_puts_stand_ins() -> None:
-    from skipstep.compile.flow_process import START
+    from skipstep.compile.flow_worker import START
     from skipstep.compile.flow_worker.versions import STAND_INS
     from skipstep.compile.oneflow import VARIABLE
 

@@ -94,8 +94,15 @@ def test_a_demo_is_drawn_by_two_graphs(demonstrate: Any, backend: str) -> None:
     assert relative_error(expected, made) <= BAR
     assert relative_error(plain, expected) > 0.01  # features were reused
     assert (run.report.full_passes, run.report.reuse_passes) == (10, 20)
+    with torch.no_grad():  # as a LoRA that is fused or swapped
+        pipe.unet.conv_out.weight.mul_(0.8)
+    with speed_up(pipe, DeepCache(interval=3)):
+        changed = draw()
+    with speed_up(pipe, DeepCache(interval=3), split=compiler):
+        assert relative_error(changed, draw()) <= BAR
+    assert relative_error(expected, changed) > 0.01
     counters = compiler.counters
-    assert (counters.compiles, counters.eager, counters.failures) == (2, 0, [])
+    assert (counters.compiles, counters.refreshes, counters.eager, counters.failures) == (2, 2, 0, [])
 
 
 @torch.no_grad()

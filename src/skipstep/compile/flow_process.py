@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
-import signal
 import subprocess
 import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from socket import socket, socketpair
 from typing import IO, Any
 from weakref import finalize
@@ -19,12 +16,11 @@ import numpy as np
 import torch
 
 from ..errors import BackendError, WorkerLostError
-from .flow_worker.wire import COMPILING, IDLE, RUNNING, Memory, receive, send
+from .flow_end import ended_how, is_from_outside, last_words, place
+from .flow_worker import START
+from .flow_worker.wire import Memory, receive, send
 
-START = Path(__file__).parent / "flow_worker" / "start.py"
 PATIENCE_S = 1800.0  # for one answer; OneFlow compiles a UNet in seconds to minutes
-_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_FATAL = re.compile(r"F\d{8} [\d:.]+ +\d+ (.*)")  # a line of OneFlow's log that says why it aborts
 _CHUNK = 64 * 2**20  # bytes of weights that are handed over at a time
 
 Array = np.ndarray[Any, Any]
@@ -137,7 +133,7 @@ class FlowProcess:
         if answer is None:
             raise self._ended(what, operators)
         if "error" in answer:
-            raise BackendError(f"OneFlow failed {_place(what, answer['at'], operators)}: {answer['error']}")
+            raise BackendError(f"OneFlow failed {place(what, answer['at'], operators)}: {answer['error']}")
         return answer
 
     def _ended(self, what: str, operators: Sequence[str]) -> BackendError | WorkerLostError:
@@ -145,11 +141,11 @@ class FlowProcess:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(10)
         code = self._process.returncode
-        ended = f"the OneFlow process {_ended_how(code)} {_place(what, self._memory.at, operators)}"
-        is_from_outside = code is None or -code in _FROM_OUTSIDE
-        told = "" if is_from_outside else _last_line(self._log)
+        ended = f"the OneFlow process {ended_how(code)} {place(what, self._memory.at, operators)}"
+        was_killed = is_from_outside(code)
+        told = "" if was_killed else last_words(self._log)
         said = f"{ended}: {told}" if told else ended
-        if what != "starting" and (what == "running" or is_from_outside):
+        if what != "starting" and (what == "running" or was_killed):
             return WorkerLostError(f"{said}; this run ends, the next starts another")
         return BackendError(said)
 
@@ -185,27 +181,3 @@ def _chunks(named: dict[str, Array]) -> list[list[str]]:
         chunks[-1].append(name)
         size += array.nbytes
     return chunks
-
-
-def _place(what: str, at: int, operators: Sequence[str]) -> str:
-    """While it was at what, in words that follow "failed" or "ended"."""
-    if what == "building" and 0 < at <= len(operators):
-        return f"while building {operators[at - 1]} (operator {at} of {len(operators)})"
-    words = {COMPILING: "while compiling the graph", RUNNING: "while running the graph", IDLE: f"while {what}"}
-    return words.get(at, f"while {what}")
-
-
-def _ended_how(code: int | None) -> str:
-    if code is None:
-        return "closed its connection"
-    if code < 0:
-        return f"was ended by {signal.Signals(-code).name}"
-    return f"ended with {code}"
-
-
-def _last_line(log: IO[bytes]) -> str:
-    log.seek(0, os.SEEK_END)
-    log.seek(max(0, log.tell() - 2**14))
-    lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
-    fatal = [found[1] for found in map(_FATAL.match, lines) if found]
-    return (fatal or lines or [""])[-1][:300]

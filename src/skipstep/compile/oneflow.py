@@ -6,14 +6,17 @@ import json
 import os
 import subprocess
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from ..errors import BackendError
 from .backend import Availability, Graph, PassSpec
-from .flow_graph import FlowGraph, FlowModel
-from .flow_process import START
+from .flow_worker import START
+
+if TYPE_CHECKING:
+    from .flow_graph import FlowGraph, FlowModel
 
 VARIABLE = "SKIPSTEP_ONEFLOW_PYTHON"
 MAKE_ONE = "cd tools && python -m oneflow_env FOLDER"
@@ -54,6 +57,8 @@ def flow_host() -> FlowHost:
 def oneflow_environment() -> Availability:
     """The Python that is to be used, or why there is none: what can be said in no time."""
     python = os.environ.get(VARIABLE, "")
+    if not hasattr(os, "memfd_create"):
+        return Availability(False, "OneFlow 0.9.0 has wheels for Linux only")
     if not python:
         return Availability(
             False, f"not set up: make an environment with `{MAKE_ONE}`, then set {VARIABLE} to its python"
@@ -121,6 +126,8 @@ class FlowPasses:
             ValueError: if OneFlow computes nothing of the kind on this machine.
             LoweringError, BackendError, WorkerLostError: as `lower` and `FlowProcess`.
         """
+        from .flow_graph import FlowGraph, FlowModel  # they need numpy
+
         _check(spec)
         model = next((one for one in self.models if one.serves(module)), None)
         if model is None:

@@ -11,58 +11,58 @@ from typing import Any
 
 _END = 2**62  # torch's way to say "to the end"
 
-# by name, the method of `Operators`
+# by name, the function of torch that OneFlow has, too, or the method of `Operators`
 NAMES = {
     "getitem": "item",
     "aten.add.Tensor": "add",
     "aten._to_copy.default": "to_copy",
     "aten.addmm.default": "addmm",
     "aten.avg_pool2d.default": "avg_pool2d",
-    "aten.bmm.default": "matmul",
+    "aten.bmm.default": "torch.matmul",
     "aten.cat.default": "cat",
     "aten.clamp.default": "clamp",
     "aten.constant_pad_nd.default": "pad",
     "aten.conv1d.default": "conv1d",
     "aten.conv2d.default": "conv2d",
     "aten.conv3d.default": "conv3d",
-    "aten.cos.default": "cos",
+    "aten.cos.default": "torch.cos",
     "aten.div.Tensor": "div",
-    "aten.exp.default": "exp",
+    "aten.exp.default": "torch.exp",
     "aten.expand.default": "expand",
     "aten.gelu.default": "gelu",
     "aten.group_norm.default": "group_norm",
     "aten.gt.Scalar": "gt",
     "aten.layer_norm.default": "layer_norm",
-    "aten.linear.default": "linear",
+    "aten.linear.default": "functional.linear",
     "aten.lt.Scalar": "lt",
-    "aten.matmul.default": "matmul",
+    "aten.matmul.default": "torch.matmul",
     "aten.mean.dim": "mean",
-    "aten.mm.default": "matmul",
+    "aten.mm.default": "torch.matmul",
     "aten.mul.Tensor": "mul",
     "aten.neg.default": "neg",
     "aten.permute.default": "permute",
     "aten.pow.Tensor_Scalar": "pow",
-    "aten.relu.default": "relu",
+    "aten.relu.default": "functional.relu",
     "aten.repeat.default": "repeat",
-    "aten.rsqrt.default": "rsqrt",
+    "aten.rsqrt.default": "torch.rsqrt",
     "aten.scaled_dot_product_attention.default": "attention",
     "aten.select.int": "select",
-    "aten.sigmoid.default": "sigmoid",
-    "aten.silu.default": "silu",
-    "aten.sin.default": "sin",
+    "aten.sigmoid.default": "torch.sigmoid",
+    "aten.silu.default": "functional.silu",
+    "aten.sin.default": "torch.sin",
     "aten.slice.Tensor": "slice",
     "aten.softmax.int": "softmax",
     "aten.split.Tensor": "split",
     "aten.split_with_sizes.default": "split",
-    "aten.sqrt.default": "sqrt",
+    "aten.sqrt.default": "torch.sqrt",
     "aten.squeeze.dims": "squeeze",
     "aten.sub.Tensor": "sub",
     "aten.sum.dim_IntList": "sum",
-    "aten.tanh.default": "tanh",
+    "aten.tanh.default": "torch.tanh",
     "aten.unsqueeze.default": "unsqueeze",
     "aten.upsample_nearest2d.vec": "upsample",
     "aten.view.default": "reshape",
-    "aten.where.self": "where",
+    "aten.where.self": "torch.where",
 }
 
 
@@ -72,10 +72,12 @@ class Operators:
     def __init__(self, torch: Any) -> None:
         self._torch = torch
         self._functions = torch.nn.functional
+        self._owners = {"torch": torch, "functional": torch.nn.functional, "": self}
 
     def __getitem__(self, name: str) -> Callable[..., Any]:
-        method: Callable[..., Any] = getattr(self, NAMES[name])
-        return method
+        owner, _, what = NAMES[name].rpartition(".")
+        found: Callable[..., Any] = getattr(self._owners[owner], what)
+        return found
 
     # -- arithmetic
 
@@ -97,29 +99,11 @@ class Operators:
     def pow(self, x: Any, exponent: float) -> Any:
         return self._torch.pow(x, exponent)
 
-    def exp(self, x: Any) -> Any:
-        return self._torch.exp(x)
-
-    def sqrt(self, x: Any) -> Any:
-        return self._torch.sqrt(x)
-
-    def rsqrt(self, x: Any) -> Any:
-        return self._torch.rsqrt(x)
-
-    def sin(self, x: Any) -> Any:
-        return self._torch.sin(x)
-
-    def cos(self, x: Any) -> Any:
-        return self._torch.cos(x)
-
     def gt(self, x: Any, other: float) -> Any:
         return x > other
 
     def lt(self, x: Any, other: float) -> Any:
         return x < other
-
-    def where(self, condition: Any, one: Any, other: Any) -> Any:
-        return self._torch.where(condition, one, other)
 
     def clamp(self, x: Any, low: float | None = None, high: float | None = None) -> Any:
         return self._torch.clamp(x, low, high)
@@ -135,35 +119,17 @@ class Operators:
 
     # -- activations
 
-    def silu(self, x: Any) -> Any:
-        return self._functions.silu(x)
-
     def gelu(self, x: Any, approximate: str = "none") -> Any:
         return self._functions.gelu(x) if approximate == "none" else self._functions.gelu(x, approximate=approximate)
-
-    def relu(self, x: Any) -> Any:
-        return self._functions.relu(x)
-
-    def sigmoid(self, x: Any) -> Any:
-        return self._torch.sigmoid(x)
-
-    def tanh(self, x: Any) -> Any:
-        return self._torch.tanh(x)
 
     def softmax(self, x: Any, dim: int) -> Any:
         return self._torch.softmax(x, dim=dim)
 
     # -- products
 
-    def matmul(self, one: Any, other: Any) -> Any:
-        return self._torch.matmul(one, other)
-
     def addmm(self, bias: Any, one: Any, other: Any, *, beta: float = 1, alpha: float = 1) -> Any:
         product = self._torch.matmul(one, other)
         return bias * beta + product * alpha if (alpha, beta) != (1, 1) else bias + product
-
-    def linear(self, x: Any, weight: Any, bias: Any = None) -> Any:
-        return self._functions.linear(x, weight, bias)
 
     def conv1d(self, x: Any, weight: Any, bias: Any = None, *more: Any) -> Any:
         return self._functions.conv1d(x, weight, bias, **_of_convolution(more))
