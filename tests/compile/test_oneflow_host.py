@@ -106,6 +106,19 @@ def test_a_demo_is_drawn_by_two_graphs(demonstrate: Any, backend: str) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.slow
+def test_parts_of_a_vae_are_graphs_too(backend: str) -> None:
+    vae, video, compiler = demo.load_demo_sdxl().vae, demo.load_demo_svd().vae, Compiler(backend)
+    for part, shape in ((vae.decoder, (1, 4, 16, 16)), (vae.encoder, (1, 3, 64, 64))):
+        given = torch.randn(shape, generator=seeded())
+        assert relative_error(part(given), compiler.calls(part, name="a part of the VAE")(given)) <= ROUNDING
+    latents = torch.randn(4, video.config.latent_channels, 8, 8, generator=seeded())
+    expected = video.decode(latents, num_frames=4, return_dict=False)[0]
+    assert relative_error(expected, compiler.decoder(video)(latents, num_frames=4)[0]) <= ROUNDING
+    assert (compiler.counters.compiles, compiler.counters.eager, compiler.counters.failures) == (3, 0, [])
+
+
+@torch.no_grad()
 def test_changed_weights_are_followed_without_another_graph(backend: str) -> None:
     unet = toy_unet()
     before, compiler = eager(unet, **toy_call()), Compiler(backend)
