@@ -309,3 +309,57 @@ def test_a_slow_environment_is_given_up(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("skipstep.compile.oneflow._PROBE_S", 0.2)
     program(tmp_path, "import sys; sys.stdin.read() if sys.stdin.isatty() else __import__('threading').Event().wait()")
     assert "takes more than 0.2 seconds" in flow_host().problem
+
+
+def test_a_process_that_hangs_is_given_up_and_the_next_run_works(compiler: Any) -> None:
+    split = compiler(toy_unet(), (0,))
+    assert max(errors_of(split, toy_call())) <= ROUNDING
+    (model,) = compiler.backend._passes.models
+    os.kill(model.pid, signal.SIGSTOP)
+    model.process()._socket.settimeout(0.2)
+    with pytest.raises(
+        WorkerLostError, match="gave no answer for 30 minutes while running; it was ended, and the next"
+    ):
+        split.full(**toy_call())
+    assert max(errors_of(split, toy_call(1))) <= ROUNDING
+    assert compiler.counters.failures == []
+
+
+def test_weights_are_handed_over_in_pieces(compiler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow_process, "_CHUNK", 1000)
+    sent: list[int] = []
+    real = flow_process.send
+
+    def send(to: Any, message: dict[str, Any]) -> None:
+        sent.extend([len(message["names"])] if message["do"] == "weights" else [])
+        real(to, message)
+
+    monkeypatch.setattr(flow_process, "send", send)
+    assert max(errors_of(compiler(toy_unet(), (0,)), toy_call())) <= ROUNDING
+    assert len(sent) > 10
+    assert max(sent) > 1
+
+
+@pytest.fixture
+def _no_onediff_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "onediff.py").write_text("raise ImportError('no')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+
+@pytest.mark.usefixtures("_no_onediff_here")
+def test_onediff_is_used_in_an_environment_that_has_it(tmp_path: Path) -> None:
+    program(tmp_path, 'print(\'{"python": "3.10.13", "oneflow": "0.9.0", "onediff": "1.2.0"}\')')
+    compiler = Compiler("onediff")
+    assert compiler.backend.available().detail == "onediff 1.2.0 on oneflow 0.9.0, Python 3.10.13, for the CPU"
+    assert compiler.copies_weights
+
+
+@pytest.mark.usefixtures("_no_onediff_here")
+def test_without_onediff_here_or_there_both_reasons_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program(tmp_path, 'print(\'{"python": "3.10.13", "oneflow": "0.9.0"}\')')
+    told = "OneDiff is not installed: pip install onediff .*; nor is there a OneFlow host with it: "
+    with pytest.raises(BackendError, match=told + ".* has no OneDiff; .*oneflow_env FOLDER --onediff` installs it"):
+        Compiler("onediff")
+    monkeypatch.delenv(VARIABLE)
+    with pytest.raises(BackendError, match=told + "not set up: make an environment"):
+        Compiler("onediff")
