@@ -92,13 +92,13 @@ class FlowGraph:
         """Copy the module's present weights over those of the graph, which stays."""
         self.module = module
         if self._process is not None and self._process.is_alive:
-            self._process.weights(self._weights())
-            self._process.refresh(self._number)
+            with self._process.turn:
+                self._process.weights(self._weights())
+                self._process.refresh(self._number)
 
     def _built(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         process, lowered = self._model.process(), self._lowered
         constants = {name: _array(tensor) for name, tensor in lowered.constants.items()}
-        process.weights({**self._weights(), **constants})
         message: dict[str, Any] = {
             "pass": self._number,
             "engine": self._engine,
@@ -106,7 +106,9 @@ class FlowGraph:
             "inputs": [*lowered.inputs],
             "outputs": lowered.outputs,
         }
-        made = process.build(message, [node["operator"] for node in lowered.nodes], self._inputs(tensors))
+        with process.turn:
+            process.weights({**self._weights(), **constants})
+            made = process.build(message, [node["operator"] for node in lowered.nodes], self._inputs(tensors))
         self._process = process
         self._spec.counters.compiles += 1
         return _tensors(made)

@@ -34,7 +34,7 @@ class FlowProcess:
     """
 
     def __init__(self, python: str) -> None:
-        self._turn = threading.RLock()
+        self.turn = threading.RLock()  # for questions that belong together
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
         file = os.memfd_create("skipstep-oneflow")
         self._memory = Memory(file)
@@ -76,7 +76,7 @@ class FlowProcess:
 
     def weights(self, named: dict[str, Array]) -> None:
         """Hand over weights, for the pass that is built or refreshed next."""
-        with self._turn:
+        with self.turn:
             for names in _chunks(named):
                 self._ask("taking weights", {"do": "weights", "names": names}, [named[name] for name in names])
 
@@ -109,7 +109,7 @@ class FlowProcess:
     def _ask(
         self, what: str, message: dict[str, Any], arrays: Sequence[Array] = (), operators: Sequence[str] = ()
     ) -> list[Array]:
-        with self._turn:
+        with self.turn:
             try:
                 message = {**message, "tensors": self._memory.put(arrays)}
                 answer = self._answer(what, message, operators)
