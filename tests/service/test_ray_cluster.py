@@ -15,7 +15,8 @@ import ray_scale
 from PIL import Image
 from ray_server import ray_running
 from real_server import running
-from skipstep_service.ray_serve.cluster import guarded
+from skipstep_service.ray_serve.cluster import Head, guarded
+from skipstep_service.settings import Settings
 
 from skipstep.errors import OptionError
 
@@ -88,3 +89,9 @@ def test_a_cluster_has_a_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         guarded({}, host="10.0.0.1")
     assert guarded({"RAY_AUTH_TOKEN": "t"}, host="10.0.0.1") == {"RAY_AUTH_TOKEN": "t", "RAY_AUTH_MODE": "token"}
     assert "RAY_AUTH_TOKEN" not in guarded({"RAY_AUTH_MODE": "disabled"}, host="10.0.0.1")
+
+
+def test_a_head_that_is_nobodys_address_is_refused() -> None:
+    settings = Settings.model_validate({"ray": {"head": "nobody.invalid"}})
+    with pytest.raises(OptionError, match="SKIPSTEP_RAY__HEAD must be an address or a name of this machine"):
+        Head(settings, {"RAY_AUTH_MODE": "disabled"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -29,11 +30,12 @@ class Head:
 
     def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
         options = settings.ray
-        self.address = f"{options.head}:{options.port}"
+        address = _address_of(options.head)
+        self.address = f"{address}:{options.port}"
         self._environment = {"RAY_USAGE_STATS_ENABLED": "0", **guarded(environment, host=options.head)}
         self._command = [
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
-            f"--node-ip-address={options.head}",
+            f"--node-ip-address={address}",
             f"--port={options.port}",
             "--include-dashboard=false",
             "--disable-usage-stats",
@@ -104,6 +106,18 @@ def serve_cluster(settings: Settings, environment: Mapping[str, str]) -> None:
             head.run("shutdown", timeout_s=settings.drain_s + _END_S)
     finally:
         head.stop()
+
+
+def _address_of(host: str) -> str:
+    """Ray takes no names.
+
+    Raises:
+        OptionError: if nobody has this one.
+    """
+    try:
+        return socket.gethostbyname(host)
+    except OSError as error:
+        raise OptionError(f"SKIPSTEP_RAY__HEAD must be an address or a name of this machine, got {host!r}") from error
 
 
 def guarded(environment: Mapping[str, str], *, host: str) -> dict[str, str]:
