@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from skipstep.compile import default_kernels
 from skipstep.deepcache import DeepCache
 from skipstep.engine.unet_loras import check_lora
 from skipstep.errors import OptionError
@@ -52,6 +53,8 @@ class DiffusionEngine:
         self._plans = None if settings.plans is None else Path(settings.plans)
         self._models = KeptModels(self._load, most=settings.max_models)
         self._alone = itertools.count()
+        if settings.compiler != NO_COMPILER:
+            default_kernels().use()  # before loading a model has torch settle on a folder of its own
         self._graphs = None if settings.compiled is None else ServerGraphs(settings)
 
     def tasks(self, kind: str, request: dict[str, Any], pictures: dict[str, bytes]) -> list[Task]:

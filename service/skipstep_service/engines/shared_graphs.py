@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from skipstep.compile import KernelBundle, SharedGraphs, default_kernels, shared_store
+from skipstep.compile import KernelBundle, SharedGraphs, shared_store
 from skipstep.compile.identity import unet_identity
 
 from ..settings import Settings
@@ -41,7 +41,6 @@ class ServerGraphs:
         if self._settings.compiler != INDUCTOR or not models:
             yield
             return
-        default_kernels().use()  # before torch is handed any
         bundle = self._bundle(models)
         started = time.perf_counter()
         is_found = bundle.load()
