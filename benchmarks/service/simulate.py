@@ -68,7 +68,7 @@ def options() -> argparse.ArgumentParser:
     cluster.add_argument("--accept-ms", type=float, default=5.0, help="of an ingress for each job")
     cluster.add_argument("--start-s", type=float, default=60.0, help="of a replica that the autoscaler starts")
     cluster.add_argument("--autoscale", help="least and most replicas, as 1,16")
-    cluster.add_argument("--target-ongoing", type=float, help="jobs of a replica; --max-rows")
+    cluster.add_argument("--target-ongoing", type=float, default=1.0, help="jobs of a replica")
     cluster.add_argument("--upscale-delay-s", type=float, default=10.0)
     cluster.add_argument("--downscale-delay-s", type=float, default=300.0)
     asked = parser.add_argument_group("what is asked")
@@ -141,7 +141,7 @@ def cluster_of(given: argparse.Namespace) -> Cluster:
         scaling = Scaling(
             least=int(least_most[0]),
             most=int(least_most[1]),
-            target_ongoing=given.max_rows if given.target_ongoing is None else given.target_ongoing,
+            target_ongoing=given.target_ongoing,
             upscale_delay_s=given.upscale_delay_s,
             downscale_delay_s=given.downscale_delay_s,
         )

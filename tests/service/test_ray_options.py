@@ -21,9 +21,8 @@ def test_variables_reach_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_not_given_follows_the_batch() -> None:
-    assert (RayOptions().target(8), RayOptions().most(8)) == (8, 16)
-    given = RayOptions(target_ongoing=3, max_ongoing=5)
-    assert (given.target(8), given.most(8)) == (3, 5)
+    assert RayOptions().most(8) == 16
+    assert RayOptions(max_ongoing=5).most(8) == 5
 
 
 def test_fewer_replicas_at_most_than_at_least_are_refused() -> None:

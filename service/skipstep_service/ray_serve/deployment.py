@@ -32,7 +32,7 @@ def application(settings: Settings) -> serve.Application:
         autoscaling_config=AutoscalingConfig(
             min_replicas=options.min_replicas,
             max_replicas=options.max_replicas,
-            target_ongoing_requests=options.target(settings.max_rows),
+            target_ongoing_requests=options.target_ongoing,
             upscale_delay_s=options.upscale_delay_s,
             downscale_delay_s=options.downscale_delay_s,
             metrics_interval_s=1.0,

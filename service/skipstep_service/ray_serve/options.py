@@ -18,7 +18,7 @@ class RayOptions(BaseModel):
     max_replicas: int = Field(1, ge=1, description="Engine replicas at most.")
     gpus: float | None = Field(None, ge=0, description="Of a replica; 1 where the head has a GPU, else 0.")
     cpus: float = Field(1.0, ge=0, description="Of a replica, as Ray counts them.")
-    target_ongoing: float | None = Field(None, gt=0, description="Jobs a replica before more are started; max_rows.")
+    target_ongoing: float = Field(1.0, gt=0, description="Jobs a replica beyond which more replicas are started.")
     max_ongoing: int | None = Field(None, ge=1, description="Jobs that a replica has at most; twice max_rows.")
     factor: float = Field(FACTOR, ge=1, description="Of the average load, beyond which a job goes to another replica.")
     upscale_delay_s: float = Field(10.0, ge=0)
@@ -36,10 +36,6 @@ class RayOptions(BaseModel):
                 f"max_replicas must be {self.min_replicas} (min_replicas) or more, got {self.max_replicas}"
             )
         return self
-
-    def target(self, max_rows: int) -> float:
-        """Jobs a replica that are no reason for another."""
-        return max_rows if self.target_ongoing is None else self.target_ongoing
 
     def most(self, max_rows: int) -> int:
         """Jobs that a replica takes: a batch, and another that waits."""
