@@ -68,6 +68,7 @@ class JobService:
         self.accepts_only = accepts_only
         self.hand_over: Callable[[JobRow, Hashable], None] = lambda *_: None
         self.engines_problem: Callable[[], str | None] = lambda: None
+        self.live_jobs = LiveJobs() if live is None else live
         self.queue = JobQueue()
         self.estimates = Estimates()
         self.finisher = Finisher(store, results)
@@ -80,14 +81,14 @@ class JobService:
             max_rows=max_rows,
             joins=joins,
         )
-        self.sweeper = Sweeper(store, results, ttl_s=ttl_s, max_bytes=max_bytes)
+        events_ttl_s = self.live_jobs.ttl_s
+        self.sweeper = Sweeper(store, results, ttl_s=ttl_s, max_bytes=max_bytes, events_ttl_s=events_ttl_s)
         self.is_draining = False
         self._prompting = prompting
         self._expanding = Expanding(prompting, self.finisher, self._go_on)
         self._engine = engine
         self._webhooks = webhooks
         self._room = Room(self.queue, store, most=max_queue, counts_all=accepts_only)
-        self.live_jobs = LiveJobs() if live is None else live
         self._sharing: Sharing | None = None
         if store.leases is not None:
             assert pace is not None

@@ -226,6 +226,21 @@ def test_events_are_read_elsewhere(server: Servers) -> None:
     assert [event.number for event in one.events.after("a", None)] == [2, 3]
 
 
+def test_events_are_forgotten_some_time_after_the_end_of_their_job(server: Servers) -> None:
+    store = server("one")
+    waits, ended = accepted(store), accepted(store)
+    store.finish(ended.id, SUCCEEDED, now=5.0, lease=1).result()
+    told = Event(attempt=1, number=0, kind="progress", data={"at": 1.0})
+    store.events.add([(row.id, told) for row in (waits, ended)]).result()
+    store.events.forget(4.0).result()  # it ended later
+    assert store.events.after(ended.id, None) == [told]
+    store.events.forget(6.0).result()
+    assert (store.events.after(ended.id, None), store.events.after(waits.id, None)) == ([], [told])
+    store.events.add([(ended.id, told)]).result()
+    store.delete([waits.id, ended.id]).result()  # which one that waits is not
+    assert (store.events.after(ended.id, None), store.events.after(waits.id, None)) == ([], [told])
+
+
 def test_a_webhook_is_due_at_one_server(server: Servers) -> None:
     one, other = server("one"), server("other")
     row = accepted(one)

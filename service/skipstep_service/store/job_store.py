@@ -16,7 +16,7 @@ from .leases import Holder, Leases
 from .rows import JobRow, columns_of, crashed, json_of, row_of
 from .shared_events import SharedEvents
 from .statements import ACCEPT, BEGIN, FALL_DUE, FINISH, GET, LEASE
-from .tables import jobs
+from .tables import events, jobs
 from .writer import Writer
 
 __all__ = ["JobRow", "JobStore"]
@@ -157,8 +157,10 @@ class JobStore:
         return self._write((running.values(status=QUEUED, attempts=jobs.c.attempts - 1), {}))
 
     def delete(self, ids: Sequence[str]) -> Future[None]:
-        """Forget jobs that have ended, and their deliveries."""
-        return self._write((jobs.delete().where(jobs.c.id.in_(ids), jobs.c.status.in_(TERMINAL)), {}))
+        """Forget jobs that have ended, their deliveries and their events."""
+        ended = jobs.delete().where(jobs.c.id.in_(ids), jobs.c.status.in_(TERMINAL))
+        gone = sa.and_(events.c.job_id.in_(ids), ~sa.exists().where(jobs.c.id == events.c.job_id))
+        return self._write((ended, {}), (events.delete().where(gone), {}))
 
     def get(self, job_id: str) -> JobRow | None:
         """A job, if there is one."""

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from ..jobs.events import Event
-from .tables import events
+from .tables import events, jobs
 from .writer import Writer
 
 
@@ -52,8 +52,10 @@ class SharedEvents:
         ]
 
     def forget(self, before: float) -> Future[None]:
-        """Delete those from before a moment."""
-        old = events.delete().where(events.c.at < before)
+        """Delete those from before a moment, but for jobs that had not ended by then."""
+        goes_on = sa.or_(jobs.c.finished_at.is_(None), jobs.c.finished_at >= before)
+        needed = sa.exists().where(jobs.c.id == events.c.job_id, goes_on)
+        old = events.delete().where(events.c.at < before, ~needed)
 
         def change(connection: sa.Connection) -> None:
             connection.execute(old)

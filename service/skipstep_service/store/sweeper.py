@@ -21,14 +21,24 @@ log = structlog.get_logger()
 class Sweeper:
     """A thread that looks every minute.
 
-    `ttl_s` seconds after their end jobs are deleted; with `max_bytes`, earlier, until their files take no more.
+    `ttl_s` seconds after their end jobs are deleted, and `events_ttl_s` after it what other servers read of them; with
+    `max_bytes`, earlier, until their files take no more.
     """
 
-    def __init__(self, store: JobStore, results: ResultStore, *, ttl_s: float, max_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        results: ResultStore,
+        *,
+        ttl_s: float,
+        max_bytes: int | None = None,
+        events_ttl_s: float = 300.0,
+    ) -> None:
         self._store = store
         self._results = results
         self._ttl_s = ttl_s
         self._max_bytes = max_bytes
+        self._events_ttl_s = events_ttl_s
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="skipstep-sweeper", daemon=True)
 
@@ -45,7 +55,8 @@ class Sweeper:
     def sweep(self, *, now: float) -> int:
         """Delete what is too old or too much; how many jobs that were."""
         deleted = 0
-        self._store.events.forget(now - self._ttl_s).result()
+        if self._store.leases is not None:
+            self._store.events.forget(now - self._events_ttl_s).result()
         while old := self._store.finished_before(now - self._ttl_s, limit=_AT_ONCE):
             deleted += self._delete([row.id for row in old])
         if self._max_bytes is not None:
