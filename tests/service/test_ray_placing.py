@@ -7,6 +7,7 @@ import random
 from collections import Counter
 
 import pytest
+from simulation.router import Router
 from skipstep_service.ray_serve.placing import bound, order, places
 
 REPLICAS = [f"replica{number}" for number in range(8)]
@@ -91,3 +92,15 @@ def test_all_replicas_are_tried_the_fullest_last() -> None:
 
 def test_there_may_be_no_replica() -> None:
     assert places("key", {}) == []
+
+
+def test_the_simulation_places_jobs_as_the_router_does() -> None:
+    simulated, chance = Router(max_ongoing=1000), random.Random(2)
+    for replica in range(8):
+        simulated.add(replica)
+    for _ in range(600):
+        loads = {str(replica): load for replica, load in simulated.loads.items()}
+        key = chance.randrange(5)
+        assert places(str(key), loads)[0] == str(simulated.place(key))
+        if chance.random() < 0.6:
+            simulated.release(chance.choice([one for one, load in simulated.loads.items() if load]))
