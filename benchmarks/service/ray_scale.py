@@ -27,26 +27,11 @@ import sqlalchemy as sa
 from database import database_server
 from ray_server import RayServer, ray_running, seconds_until
 from real_server import RealServer, running, show
+from simulation.check import Measured
 
 SETTINGS: dict[str, Any] = {"engine": "dummy", "max_rows": 4}
 LOOK_S = 0.03
 IDLE_S = 5.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scale:
-    """Closed clients: each sends its next job when the last is done."""
-
-    replicas: int
-    clients: int
-    jobs: int
-    steps: int
-    step_s: float
-    max_rows: int
-    pictures_per_s: float
-    median_s: float
-    p95_s: float
-    mean_batch: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,42 +62,41 @@ class Clients:
         body = {"kind": "image", "prompt": f"picture {self._sent}", "steps": self._steps}
         return str(self._http.post("/v1/jobs", json=body).raise_for_status().json()["id"])
 
-    def done(self, jobs: set[str]) -> dict[str, tuple[float, int]]:
-        """Seconds and batch of those that are done.
+    def done(self, jobs: set[str]) -> dict[str, float]:
+        """Seconds of those that are done.
 
         Raises:
             RuntimeError: if one has not succeeded.
         """
         asked = sa.text(
-            "select id, status, result, finished_at - created_at as seconds from jobs "
+            "select id, status, finished_at - created_at as seconds from jobs "
             "where id = any(:jobs) and finished_at is not null"
         )
         with self._engine.connect() as connection:
             found = connection.execute(asked, {"jobs": list(jobs)}).all()
         if any(row.status != "succeeded" for row in found):
             raise RuntimeError("a job did not succeed")
-        return {row.id: (row.seconds, json.loads(row.result)["batch"]) for row in found}
+        return {row.id: row.seconds for row in found}
 
 
-def measured(server: RealServer, *, replicas: int, clients: int, jobs: int, steps: int, step_s: float) -> Scale:
-    """Send jobs, and see how long they take."""
+def measured(server: RealServer, *, replicas: int, clients: int, jobs: int, steps: int, step_s: float) -> Measured:
+    """Closed clients send jobs, each the next when its last is done; a batch of theirs warms up."""
     load = Clients(server, steps=steps)
     for warming in (True, False):
         count = clients if warming else jobs
-        started, seconds, batches = time.monotonic(), [], []
+        started, seconds = time.monotonic(), []
         waiting = {load.send() for _ in range(min(clients, count))}
         sent = len(waiting)
         while waiting:
             time.sleep(LOOK_S)
-            for job, (took, batch) in load.done(waiting).items():
+            for job, took in load.done(waiting).items():
                 waiting.remove(job)
                 seconds.append(took)
-                batches.append(batch)
                 if sent < count:
                     waiting.add(load.send())
                     sent += 1
         elapsed = time.monotonic() - started
-    return Scale(
+    return Measured(
         replicas=replicas,
         clients=clients,
         jobs=jobs,
@@ -122,7 +106,6 @@ def measured(server: RealServer, *, replicas: int, clients: int, jobs: int, step
         pictures_per_s=round(jobs / elapsed, 3),
         median_s=round(statistics.median(seconds), 3),
         p95_s=round(sorted(seconds)[int(0.95 * (len(seconds) - 1))], 3),
-        mean_batch=round(statistics.mean(batches), 2),
     )
 
 
@@ -138,7 +121,7 @@ def cluster(*, least: int, most: int, step_s: float, **ray: Any) -> Iterator[Ray
         yield server
 
 
-def scale(replicas: list[int], *, step_s: float, steps: int, jobs: int) -> list[Scale]:
+def scale(replicas: list[int], *, step_s: float, steps: int, jobs: int) -> list[Measured]:
     """With each number of replicas, two batches of clients and so many jobs for each of them."""
     seen = []
     for count in replicas:

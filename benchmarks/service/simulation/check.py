@@ -20,7 +20,7 @@ DUMMY_INTERVAL = 3  # `DummyRows`: every third evaluation is a full pass
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One row of what `scale.py --json` and `simulate.py --measure` write."""
+    """One row of what `ray_scale.py --json` and `simulate.py --measure` write."""
 
     replicas: int
     clients: int
