@@ -23,7 +23,8 @@ from typing import Any
 
 import httpx
 from real_server import running
-from skipstep_service import app as service_app
+from skipstep_service import opening
+from skipstep_service.app import create_app
 from skipstep_service.jobs.states import RUNNING
 from skipstep_service.store.job_store import JobRow
 
@@ -31,23 +32,25 @@ from skipstep_service.store.job_store import JobRow
 class NoStore:
     """In place of `JobStore`: rows in a dictionary, as nobody should keep them."""
 
-    def __init__(self, _: Any) -> None:
+    leases = None
+
+    def __init__(self, *_: Any, **__: Any) -> None:
         self._rows: dict[str, JobRow] = {}
 
     def accept(self, row: JobRow) -> Future[tuple[JobRow, bool]]:
         self._rows[row.id] = row
         return _done((row, False))
 
-    def begin(self, ids: Sequence[str], *, now: float) -> Future[None]:
-        for one in ids:
-            self._rows[one] = replace(self._rows[one], status=RUNNING, started_at=now, attempts=1)
-        return _done(None)
+    def begin(self, rows: Sequence[JobRow], *, now: float) -> Future[set[str]]:
+        for one in rows:
+            self._rows[one.id] = replace(self._rows[one.id], status=RUNNING, started_at=now, attempts=1)
+        return _done({one.id for one in rows})
 
     def finish(
-        self, job_id: str, status: str, *, now: float, result: Any = None, error: Any = None, is_told: bool = True
-    ) -> Future[None]:
+        self, job_id: str, status: str, *, now: float, result: Any = None, error: Any = None, **_: Any
+    ) -> Future[bool]:
         self._rows[job_id] = replace(self._rows[job_id], status=status, finished_at=now, result=result, error=error)
-        return _done(None)
+        return _done(True)
 
     def put_back(self, *, now: float) -> Future[list[JobRow]]:
         return _done([])
@@ -94,9 +97,9 @@ def _done(value: Any) -> Future[Any]:
 
 def without_store() -> Any:
     """The application with its rows and files in memory."""
-    service_app.JobStore = NoStore  # type: ignore[assignment,misc]
-    service_app.ResultStore = NoFiles  # type: ignore[assignment,misc]
-    return service_app.create_app()
+    opening.JobStore = NoStore  # type: ignore[assignment,misc]
+    opening.ResultStore = NoFiles  # type: ignore[assignment,misc]
+    return create_app()
 
 
 @dataclass(kw_only=True)

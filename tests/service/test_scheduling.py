@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import Serve
-from skipstep_service import app as service_app
+from skipstep_service import opening
 from skipstep_service.engines.dummy import DummyEngine, DummyRows
 from skipstep_service.engines.protocol import Task
 from skipstep_service.work.estimates import Estimates
@@ -33,7 +33,7 @@ class Faulty(DummyEngine):
 
 @pytest.fixture
 def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_app, "DummyEngine", Faulty)
+    monkeypatch.setattr(opening, "DummyEngine", Faulty)
 
 
 @pytest.mark.usefixtures("faulty")

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 from served import serving
-from skipstep_service.app import new_engine
 from skipstep_service.engines.diffusion import DiffusionEngine
-from skipstep_service.engines.sharing import Sharing
+from skipstep_service.engines.shared_graphs import ServerGraphs
+from skipstep_service.opening import new_engine
 from skipstep_service.serve import environment_of
 from skipstep_service.settings import Settings
 
@@ -39,7 +39,7 @@ def place(tmp_path: Path) -> Path:
 
 def counts(engine: DiffusionEngine) -> tuple[int, int]:
     """Graphs that its one compiler made, and loaded."""
-    (compiler,) = engine._model("demo").compilers.values()
+    (compiler,) = engine._models.get("demo").compilers.values()
     assert compiler.counters.failures == []
     return compiler.counters.compiles, compiler.counters.loads
 
@@ -60,8 +60,8 @@ def test_a_second_machine_compiles_nothing(tmp_path: Path, place: Path, monkeypa
 
 def test_without_the_setting_nothing_is_shared() -> None:
     engine = DiffusionEngine(Settings(engine="skipstep", models={"demo": "demo"}))
-    assert engine._sharing is None
-    assert engine._model("demo").store is None
+    assert engine._graphs is None
+    assert engine._models.get("demo").store is None
     engine.close(0.0)
 
 
@@ -101,10 +101,10 @@ def test_inductors_kernels_go_by_what_is_made_ready(
     """Sizes, rows and models decide what is compiled; the place and the port do not."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     usual: dict[str, Any] = {**ENGINE, "compiler": "inductor", "compiled": str(place)}
-    model = DiffusionEngine(Settings(**usual))._model("demo")
+    model = DiffusionEngine(Settings(**usual))._models.get("demo")
 
     def name(**changed: Any) -> str:
-        return Sharing(Settings(**{**usual, **changed}))._bundle({"demo": model}).name
+        return ServerGraphs(Settings(**{**usual, **changed}))._bundle({"demo": model}).name
 
     assert name() == name(port=1, compiled=str(tmp_path / "elsewhere"))
     others = [name(max_rows=2), name(warm_shapes=[{**SHAPE, "width": 128}]), name(warm_shapes=[SHAPE, SHAPE])]
