@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,10 @@ class Faults:
     def __init__(self, server: RayServer, database: DatabaseServer, store: str, seen: Recovery) -> None:
         self._server, self._database, self._seen = server, database, seen
         self._engine = sa.create_engine(sa.make_url(store).set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
 
     def replica(self) -> None:
         """Kill an engine replica that has jobs."""
@@ -102,9 +107,10 @@ def run(folder: Path, *, times: int, replicas: int, clients: int, **settings: An
     """Do all of it so many times under load."""
     tally = Tally()
     ray = {"min_replicas": replicas, "max_replicas": replicas}
-    with ray_running(folder, ray=ray, **settings) as (server, database, start_s):
+    with ExitStack() as stack:
+        server, database, start_s = stack.enter_context(ray_running(folder, ray=ray, **settings))
         seen = Recovery(start_s=start_s)
-        faults = Faults(server, database, server.store, seen)
+        faults = stack.enter_context(closing(Faults(server, database, server.store, seen)))
         loads = [Load([server.url], f"client {index}") for index in range(clients)]
         for load in loads:
             load.start()

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,11 @@ class Clients:
         self._steps = steps
         self._sent = 0
 
+    def close(self) -> None:
+        """Let go of both."""
+        self._http.close()
+        self._engine.dispose()
+
     def send(self) -> str:
         """A job; all are of one size, and can share a batch."""
         self._sent += 1
@@ -81,21 +86,20 @@ class Clients:
 
 def measured(server: RealServer, *, replicas: int, clients: int, jobs: int, steps: int, step_s: float) -> Measured:
     """Closed clients send jobs, each the next when its last is done; a batch of theirs warms up."""
-    load = Clients(server, steps=steps)
-    for warming in (True, False):
-        count = clients if warming else jobs
-        started, seconds = time.monotonic(), []
-        waiting = {load.send() for _ in range(min(clients, count))}
-        sent = len(waiting)
-        while waiting:
-            time.sleep(LOOK_S)
-            for job, took in load.done(waiting).items():
-                waiting.remove(job)
-                seconds.append(took)
-                if sent < count:
-                    waiting.add(load.send())
-                    sent += 1
-        elapsed = time.monotonic() - started
+    with closing(Clients(server, steps=steps)) as load:
+        for count in (clients, jobs):
+            started, seconds = time.monotonic(), []
+            waiting = {load.send() for _ in range(min(clients, count))}
+            sent = len(waiting)
+            while waiting:
+                time.sleep(LOOK_S)
+                for job, took in load.done(waiting).items():
+                    waiting.remove(job)
+                    seconds.append(took)
+                    if sent < count:
+                        waiting.add(load.send())
+                        sent += 1
+            elapsed = time.monotonic() - started
     return Measured(
         replicas=replicas,
         clients=clients,
@@ -137,8 +141,9 @@ def scale(replicas: list[int], *, step_s: float, steps: int, jobs: int) -> list[
 def autoscale(*, step_s: float) -> list[tuple[float, int]]:
     """The replicas over time: of one that has too much to do, and then nothing."""
     seen: list[tuple[float, int]] = []
-    with cluster(least=1, most=3, step_s=step_s, target_ongoing=2, upscale_delay_s=2, downscale_delay_s=5) as server:
-        started, load = time.monotonic(), Clients(server, steps=30)
+    ray = {"target_ongoing": 2, "upscale_delay_s": 2, "downscale_delay_s": 5}
+    with cluster(least=1, most=3, step_s=step_s, **ray) as server, closing(Clients(server, steps=30)) as load:
+        started = time.monotonic()
 
         def note() -> int:
             count = len(server.replicas())
@@ -175,11 +180,12 @@ def overhead(requests: int) -> Overhead:
             cpu, began = _cpu_s(ray), time.perf_counter()
             time.sleep(IDLE_S)
             idle = _spent_s(cpu, _cpu_s(ray)) / (time.perf_counter() - began)
-            load, accepts = Clients(ray, steps=1), []
-            for _ in range(requests):
-                began = time.perf_counter()
-                load.send()
-                accepts.append(time.perf_counter() - began)
+            accepts = []
+            with closing(Clients(ray, steps=1)) as load:
+                for _ in range(requests):
+                    began = time.perf_counter()
+                    load.send()
+                    accepts.append(time.perf_counter() - began)
     median = {name: round(1000 * statistics.median(found), 1) for name, found in times.items()}
     return Overhead(
         requests=requests,

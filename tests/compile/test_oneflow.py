@@ -213,6 +213,16 @@ def test_an_operator_that_fails_is_named_and_the_pass_runs_eagerly(
     assert (counters.compiles, len(counters.failures)) == (1, 1)
 
 
+def test_a_build_that_crashed_is_tried_once_more(
+    compiler: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FLOW_FAULT", "abort silu")
+    monkeypatch.setenv("FLOW_FAULT_ONCE", str(tmp_path / "crashed"))
+    assert max(errors_of(compiler(toy_unet(), (0,)), toy_call())) <= ROUNDING
+    assert (tmp_path / "crashed").exists()
+    assert (compiler.counters.compiles, compiler.counters.failures) == (2, [])
+
+
 def test_an_unknown_operator_is_named_before_any_process_starts(compiler: Any) -> None:
     class Sorted(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

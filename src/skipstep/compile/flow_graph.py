@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..errors import BackendError
 from .aten import lower
 from .backend import PassSpec
 from .flow_process import Array, FlowProcess
@@ -97,7 +98,20 @@ class FlowGraph:
                 self._process.refresh(self._number)
 
     def _built(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        process, lowered = self._model.process(), self._lowered
+        process = self._model.process()
+        try:
+            made = self._asked_of(process, tensors)
+        except BackendError:
+            if not process.has_crashed:
+                raise
+            process = self._model.process()  # OneFlow 0.9.0 crashes in about one of a hundred builds, of any operator
+            made = self._asked_of(process, tensors)
+        self._process = process
+        self._spec.counters.compiles += 1
+        return _tensors(made)
+
+    def _asked_of(self, process: FlowProcess, tensors: tuple[Tensor, ...]) -> list[Array]:
+        lowered = self._lowered
         constants = {name: _array(tensor) for name, tensor in lowered.constants.items()}
         message: dict[str, Any] = {
             "pass": self._number,
@@ -108,10 +122,7 @@ class FlowGraph:
         }
         with process.turn:
             process.weights({**self._weights(), **constants})
-            made = process.build(message, [node["operator"] for node in lowered.nodes], self._inputs(tensors))
-        self._process = process
-        self._spec.counters.compiles += 1
-        return _tensors(made)
+            return process.build(message, [node["operator"] for node in lowered.nodes], self._inputs(tensors))
 
     def _inputs(self, tensors: tuple[Tensor, ...]) -> list[Array]:
         return [_array(tensors[index]) for index in self._lowered.inputs.values()]

@@ -35,6 +35,7 @@ class FlowProcess:
 
     def __init__(self, python: str) -> None:
         self.turn = threading.RLock()  # for questions that belong together
+        self.has_crashed = False  # by itself
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
         file = os.memfd_create("skipstep-oneflow")
         self._memory = Memory(file)
@@ -143,6 +144,7 @@ class FlowProcess:
         code = self._process.returncode
         ended = f"the OneFlow process {ended_how(code)} {place(what, self._memory.at, operators)}"
         was_killed = is_from_outside(code)
+        self.has_crashed = not was_killed
         told = "" if was_killed else last_words(self._log)
         said = f"{ended}: {told}" if told else ended
         if what != "starting" and (what == "running" or was_killed):

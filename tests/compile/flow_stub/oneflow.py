@@ -1,6 +1,7 @@
 """Torch under the name of OneFlow, for tests of all that is around it. It compiles nothing.
 
-FLOW_FAULT is what goes wrong, in which function: "abort silu", "raise silu" or "kill silu".
+FLOW_FAULT is what goes wrong, in which function: "abort silu", "raise silu" or "kill silu"; FLOW_FAULT_ONCE a file that
+is made when it does, after which it does not any more.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ def __getattr__(name: str) -> Any:
 class _Functions:
     def __getattr__(self, name: str) -> Any:
         how, _, where = os.environ.get("FLOW_FAULT", "").partition(" ")
-        if where == name:
+        once = os.environ.get("FLOW_FAULT_ONCE")
+        if where == name and not (once and os.path.exists(once)):
+            if once:
+                os.close(os.open(once, os.O_CREAT))
             if how == "abort":
                 os.write(
                     2, b"F20261122 23:49:38.350231 16736 stream.cpp:147] Check failed: no stream\n*** trace: ***\n"
