@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_training import base, chats, of_libraries, write_lines
@@ -96,10 +97,14 @@ def test_ctrl_c_keeps_the_last_checkpoint_and_says_how_to_go_on(base: Path, tmp_
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.parametrize("before", [signal.default_int_handler, signal.SIG_IGN])
 def test_an_interrupt_that_a_destructor_swallowed_ends_the_next_step(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], before: Any
 ) -> None:
     from skipstep.adapters import training
+
+    class Trained(Exception):
+        """What ends it otherwise."""
 
     steps = []
 
@@ -109,18 +114,33 @@ def test_an_interrupt_that_a_destructor_swallowed_ends_the_next_step(
             with suppress(KeyboardInterrupt):
                 signal.raise_signal(signal.SIGINT)
             progress(TrainingStep(step=number, steps=3, loss=1.0))
+        raise Trained("it went on")
 
     monkeypatch.setattr(training, "train_adapter", train)
     data, out = chats(tmp_path / "d.jsonl"), tmp_path / "a"
-    code, _, errors = run(capsys, "--base", base, "--data", data, "--out", out, *SHORT)
-    assert (code, errors, steps) == (1, "error: interrupted; no result was written\n", [0])
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    found = signal.signal(signal.SIGINT, before)
+    try:
+        code, _, errors = run(capsys, "--base", base, "--data", data, "--out", out, *SHORT)
+        assert signal.getsignal(signal.SIGINT) is before
+    finally:
+        signal.signal(signal.SIGINT, found)
+    if before is signal.SIG_IGN:  # in the background of a script, say
+        assert (code, steps) == (1, [0, 1, 2])
+        assert "it went on" in errors
+    else:
+        assert (code, errors, steps) == (1, "error: interrupted; no result was written\n", [0])
 
 
 @contextmanager
 def ended(command: list[str]) -> Iterator[subprocess.Popen[str]]:
     """A process that is ended after use, whatever became of it."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # whatever these tests were started with
+    )
     with process:
         try:
             yield process

@@ -196,10 +196,11 @@ def _interrupted_for_sure() -> Iterator[Callable[[], None]]:
         if is_asked:
             raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
-        yield check  # signals are the main thread's
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
+        yield check  # started in the background of a script, as which it is not to be interrupted; or not ours to set
         return
-    before = signal.signal(signal.SIGINT, on_interrupt)
+    signal.signal(signal.SIGINT, on_interrupt)
     try:
         yield check
     finally:
