@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import ray_faults
 import ray_scale
+import sqlalchemy as sa
 from PIL import Image
 from ray_server import ray_running
 from real_server import running
@@ -49,6 +50,25 @@ def test_two_replicas_draw_what_one_process_draws(tmp_path: Path) -> None:
         assert np.abs(found[0] - found[1]).max() > 50
         refused = httpx.post(f"{server.url}/v1/jobs", json={"kind": "image", "prompt": "x", "model": "none"})
         assert (refused.status_code, "model must be one of" in refused.text) == (422, True)
+
+
+@slow
+def test_replicas_change_models_and_equal_keys_meet(tmp_path: Path) -> None:
+    """One model at a time in each of two replicas: those of one model go where it is."""
+    ray = {"min_replicas": 2, "max_replicas": 2}
+    with ray_running(tmp_path, ray=ray, engine="skipstep", max_models=1) as (server, _, _):
+        for _ in range(3):
+            for model in ("demo", "demo-sd15"):
+                drawn(server.url, model=model)
+        drawn(server.url, model="demo", seed=9)
+        engine = sa.create_engine(sa.make_url(server.store).set(drivername="postgresql+psycopg"))
+        with engine.connect() as connection:
+            rows = connection.execute(sa.text("select request::json->>'model', leased_by from jobs")).all()
+        engine.dispose()
+    assert len(rows) == 7
+    by_model = {model: {where for other, where in rows if other == model} for model in ("demo", "demo-sd15")}
+    assert [len(where) for where in by_model.values()] == [1, 1]
+    assert by_model["demo"] != by_model["demo-sd15"]
 
 
 @slow
