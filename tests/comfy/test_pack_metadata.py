@@ -45,6 +45,8 @@ IMPORTED_AS = {"scikit-image": "skimage"}
 CHOSEN = {"diffusers", "matplotlib", "onediff", "openvino", "triton"}
 # and of those, what engines of the prompt LLM and the command line need, and what makes and converts adapters
 CHOSEN |= {"accelerate", "bitsandbytes", "datasets", "gguf", "httpx", "llguidance", "peft", "trl", "xllamacpp"}
+# what a Python of OneFlow's own runs, under its own name there, and what servers share compiled graphs through
+CHOSEN |= {"flow_worker", "fsspec", "oneflow"}
 
 
 def configuration(folder: Path) -> PyProjectConfig:
